@@ -1,0 +1,1 @@
+"""Random transforms on device, batched, image and label together."""

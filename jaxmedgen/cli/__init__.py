@@ -1,0 +1,1 @@
+"""Command line: flags -> one library call; nothing else lives here."""

@@ -1,0 +1,1 @@
+"""Host side: sources, preprocessing, the sharded input pipeline; knows no network."""

@@ -1,0 +1,1 @@
+"""Embedded synthetic data: brain cohort and geometric shapes."""

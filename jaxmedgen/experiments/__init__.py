@@ -1,0 +1,1 @@
+"""Procedures around training: ablation, reproduction of claims, real-data reduction."""

@@ -1,0 +1,1 @@
+"""Pure evaluation metrics and statistics."""

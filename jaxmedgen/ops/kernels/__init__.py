@@ -1,0 +1,1 @@
+"""Hand-written backends, each beside its plain-XLA reference in ops."""

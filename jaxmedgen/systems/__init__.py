@@ -1,0 +1,1 @@
+"""One file a system, in family folders; systems never import each other."""

@@ -1,0 +1,1 @@
+"""State, objectives -> step, parallelism, loop, checkpoints, logging; knows no system."""

@@ -1,0 +1,27 @@
+"""Array and tree aliases shared by every layer (the array contract).
+
+Images are channels last, ``[b, h, w, c]`` or ``[b, d, h, w, c]``; labels are integer class indices
+``[b, h, w]`` or ``[b, d, h, w]``; fields (displacement, velocity) are ``[b, *space, n]`` in voxels
+with components in array-axis order.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array, Key
+
+Batch = Mapping[str, jax.Array]
+"""Named arrays with a leading batch axis: ``image``, ``label``, ``index``, ``case``, ..."""
+
+Params = Mapping[str, Any]
+"""A tree of trained parameters."""
+
+Variables = Mapping[str, Any]
+"""Flax variable collections of one module: ``params`` and, say, ``batch_stats``."""
+
+RngKey = Key[Array, ""]
+"""One typed PRNG key (`jax.random.key`)."""
+
+RngKeys = Key[Array, "b"]
+"""One typed PRNG key a sample."""

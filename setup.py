@@ -1,0 +1,49 @@
+"""Packaging of jaxmedgen; `pip install .` or, for development, `pip install -e '.[dev]'`."""
+
+import pathlib
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+
+setuptools.setup(
+    name="jaxmedgen",
+    version="0.1.0",
+    description="Generative models, data augmentation and segmentation of medical images in JAX",
+    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["jaxmedgen", "jaxmedgen.*"]),
+    package_data={"jaxmedgen": ["report/templates/*", "py.typed"]},
+    install_requires=[
+        "absl-py",
+        "beartype",
+        "chex",
+        "flax>=0.12",
+        "grain>=0.2.12",
+        "jax>=0.10",
+        "jaxtyping",
+        "jinja2",
+        "matplotlib",
+        "ml_collections>=1.0",
+        "nibabel>=5",
+        "nilearn>=0.11",
+        "numpy>=2",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11",
+        "rich",
+        "scikit-image",
+        "scipy",
+        "tensorboardX",
+        "tensorflow-datasets>=4.9.9",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "bench": ["torch", "monai"],
+        "dev": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "docs": ["mkdocs", "mkdocs-material"],
+    },
+    entry_points={"console_scripts": ["jaxmedgen=jaxmedgen.cli.main:main"]},
+)

@@ -1,0 +1,108 @@
+"""Sources: random-access sequences of subjects, the one thing the pipeline and experiments read.
+
+A source knows nothing of training. `Source` is a protocol; folders, phantoms and TFDS builders
+implement it. `ArraySource` holds subjects in memory and `subset` selects some of them.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+Record = Mapping[str, np.ndarray]
+"""One subject: ``image`` float32 ``[*space, c]`` and/or ``label`` int32 ``[*space]``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What a network and a report must know of a data set besides its arrays.
+
+    Attributes:
+        class_names: one name a label value; index 0 is the background.
+        channel_names: one name an image channel; empty for label-only sets.
+        spacing: voxel size in mm, one number a spatial axis.
+        case_names: one name a subject, in order.
+    """
+
+    class_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    spacing: tuple[float, ...]
+    case_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of label values, background included."""
+        return len(self.class_names)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to subjects; the same index always gives the same arrays."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Class, channel and case names, spacing."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+    """Subjects held in memory."""
+
+    records: Sequence[Record]
+    info: DatasetInfo
+
+    def __post_init__(self) -> None:
+        if len(self.records) != len(self.info.case_names):
+            raise ValueError(
+                f"{len(self.records)} records but {len(self.info.case_names)} case names: "
+                "give one name a record"
+            )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.records[index]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """Some subjects of another source, in the given order."""
+
+    source: Source
+    indices: tuple[int, ...]
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The parent's info with the selected case names."""
+        info = self.source.info
+        return dataclasses.replace(info, case_names=tuple(info.case_names[i] for i in self.indices))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.source[self.indices[index]]
+
+
+def subset(source: Source, indices: Sequence[int]) -> Subset:
+    """The subjects `indices` of `source`.
+
+    Raises:
+        ValueError: an index is outside the source.
+    """
+    bad = [i for i in indices if not 0 <= i < len(source)]
+    if bad:
+        raise ValueError(f"indices {bad} are outside the source of {len(source)} subjects")
+    return Subset(source, tuple(int(i) for i in indices))
+
+
+def in_memory(source: Source) -> ArraySource:
+    """All subjects of `source`, read once and kept in memory."""
+    return ArraySource([dict(source[i]) for i in range(len(source))], source.info)

@@ -23,5 +23,5 @@ Variables = Mapping[str, Any]
 RngKey = Key[Array, ""]
 """One typed PRNG key (`jax.random.key`)."""
 
-RngKeys = Key[Array, "b"]
+RngKeys = Key[Array, " b"]
 """One typed PRNG key a sample."""

@@ -43,7 +43,7 @@ def all_mean(x: Shaped[Array, "*s"]) -> Shaped[Array, "*s"]:
     return x if name is None else jax.lax.pmean(x, name)
 
 
-def all_gather(x: Shaped[Array, "b *s"]) -> Shaped[Array, "b_all *s"]:
+def all_gather(x: Shaped[Array, " b *s"]) -> Shaped[Array, " b_all *s"]:
     """The global batch of `x`, device shards in order."""
     name = axis_name()
     return x if name is None else jax.lax.all_gather(x, name, axis=0, tiled=True)

@@ -1,0 +1,111 @@
+"""Objectives: which player is updated, by which loss, how often.
+
+A system describes its training as a tuple of objectives; `step.py` turns them into one compiled
+step. A segmenter has one objective; a GAN has two; StyleGAN2's lazy R1 penalty is a third with
+``every=16``; a mean teacher reads the averaged weights from the loss' inputs.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int, Key
+
+from jaxmedgen.types import Batch, Params, Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class PlayerSettings:
+    """How one player is optimised.
+
+    Attributes:
+        optimizer: an optax transformation; clipping and schedules are part of it (`optim.py`).
+        ema_decay: decay of the parameters' exponential moving average, or None for no average.
+    """
+
+    optimizer: optax.GradientTransformation
+    ema_decay: float | None = None
+
+
+@struct.dataclass
+class LossInputs:
+    """What a loss may look at.
+
+    Attributes:
+        variables: flax variables of every player; the loss is differentiated with respect to the
+            ``params`` of the players that the objective updates, the rest is constant.
+        ema: averaged parameters of the players that have them.
+        batch: the prepared (augmented) batch.
+        keys: one key a sample; all noise that belongs to a sample is drawn from these.
+        key: one key for the step, the same on every device.
+        step: number of finished steps.
+    """
+
+    variables: dict[str, Variables]
+    ema: dict[str, Params]
+    batch: Batch
+    keys: Key[Array, " b"]
+    key: Key[Array, ""]
+    step: Int[Array, ""]
+
+
+@struct.dataclass
+class LossOutputs:
+    """What a loss returns besides its value.
+
+    Attributes:
+        metrics: scalars to log.
+        variables: new non-trained flax collections by player (``{"segmenter": {"batch_stats":
+            ...}}``).
+    """
+
+    metrics: dict[str, Float[Array, ""]] = struct.field(default_factory=dict)
+    variables: dict[str, Variables] = struct.field(default_factory=dict)
+
+
+LossFunction = Callable[[LossInputs], tuple[jax.Array, LossOutputs]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """One loss and the players it trains.
+
+    Attributes:
+        name: name in the logs.
+        updates: the players whose parameters this loss updates.
+        loss: ``inputs -> (scalar, LossOutputs)``. Its value must be the mean over the local batch
+            or a function of sums over the global one (`ops.collectives`), see `step.py`.
+        every: run on steps where ``step % every == 0``; in the others its metrics are NaN, which
+            the log leaves out of its means.
+    """
+
+    name: str
+    updates: tuple[str, ...]
+    loss: LossFunction
+    every: int = 1
+
+
+def check_objectives(
+    objectives: tuple[Objective, ...], players: Mapping[str, PlayerSettings]
+) -> None:
+    """Checks that objectives and players fit.
+
+    Raises:
+        ValueError: no objective, a repeated name, an unknown player, or ``every < 1``.
+    """
+    if not objectives:
+        raise ValueError("a system needs at least one objective")
+    names = [o.name for o in objectives]
+    if len(set(names)) != len(names):
+        raise ValueError(f"objective names {names} repeat: give each its own")
+    for objective in objectives:
+        unknown = set(objective.updates) - set(players)
+        if unknown or not objective.updates:
+            raise ValueError(
+                f"objective '{objective.name}' updates {objective.updates}; "
+                f"the system's players are {tuple(players)}"
+            )
+        if objective.every < 1:
+            raise ValueError(f"objective '{objective.name}': every={objective.every} must be >= 1")

@@ -1,0 +1,74 @@
+"""Optimisers from settings: clipping, AdamW / Adam / SGD, and the learning-rate schedule."""
+
+import optax
+
+SCHEDULES = ("constant", "cosine", "poly", "linear")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+
+def schedule(kind: str, peak: float, steps: int, warmup: int = 0) -> optax.Schedule:
+    """Learning rate against step.
+
+    Args:
+        kind: ``constant``, ``cosine``, ``linear`` (to zero) or ``poly`` (power 0.9, nnU-Net).
+        peak: learning rate after the warm-up.
+        steps: total steps, warm-up included.
+        warmup: steps of linear rise from zero.
+
+    Raises:
+        ValueError: unknown kind, or a warm-up as long as the run.
+    """
+    if warmup and warmup >= steps:
+        raise ValueError(f"warmup={warmup} must be shorter than steps={steps}")
+    rest = steps - warmup
+    if kind == "constant":
+        main = optax.constant_schedule(peak)
+    elif kind == "cosine":
+        main = optax.cosine_decay_schedule(peak, rest)
+    elif kind == "linear":
+        main = optax.linear_schedule(peak, 0.0, rest)
+    elif kind == "poly":
+        main = optax.polynomial_schedule(peak, 0.0, 0.9, rest)
+    else:
+        raise ValueError(f"unknown schedule '{kind}': choose one of {', '.join(SCHEDULES)}")
+    if not warmup:
+        return main
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def optimizer(
+    kind: str,
+    learning_rate: float | optax.Schedule,
+    *,
+    clip_norm: float | None = None,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    b1: float = 0.9,
+    b2: float = 0.999,
+) -> optax.GradientTransformation:
+    """An optax chain: clipping by global norm, then the optimiser.
+
+    Args:
+        kind: ``adam``, ``adamw`` or ``sgd`` (Nesterov).
+        learning_rate: number or schedule.
+        clip_norm: largest global gradient norm, None for no clipping.
+        weight_decay: decoupled decay (adamw), or L2 added to the gradient (sgd).
+        momentum: sgd only.
+        b1: adam, adamw: decay of the first moment.
+        b2: adam, adamw: decay of the second moment.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    if kind == "adam":
+        main = optax.adam(learning_rate, b1=b1, b2=b2)
+    elif kind == "adamw":
+        main = optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+    elif kind == "sgd":
+        main = optax.chain(
+            optax.add_decayed_weights(weight_decay),
+            optax.sgd(learning_rate, momentum=momentum, nesterov=True),
+        )
+    else:
+        raise ValueError(f"unknown optimizer '{kind}': choose one of {', '.join(OPTIMIZERS)}")
+    return main if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), main)

@@ -1,0 +1,187 @@
+"""Parallelism by configuration: a mesh ``data`` x ``space`` under jit, or pmap, same numbers.
+
+`jit` is the default: batches are sharded over ``data``, volumes also along their first spatial axis
+over ``space``; XLA inserts the halo exchanges and the global reductions. `pmap` runs the same step
+with one batch slice a device and the collectives of `ops/collectives.py`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxmedgen.ops.collectives import batch_axis
+from jaxmedgen.train.step import Step
+
+BACKENDS = ("jit", "pmap")
+HostBatch = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelSettings:
+    """How a run uses its devices.
+
+    Attributes:
+        backend: ``jit`` or ``pmap``.
+        data: devices that split the batch; -1 takes all that ``space`` leaves.
+        space: devices that split each volume's first spatial axis (jit only).
+    """
+
+    backend: str = "jit"
+    data: int = -1
+    space: int = 1
+
+
+class Parallel:
+    """Places states and batches on the devices and compiles steps for them."""
+
+    def __init__(self, settings: ParallelSettings = ParallelSettings()) -> None:
+        """Builds the mesh.
+
+        Raises:
+            ValueError: unknown backend, or a mesh that the devices cannot form.
+        """
+        if settings.backend not in BACKENDS:
+            raise ValueError(
+                f"unknown parallel.backend '{settings.backend}': choose one of "
+                f"{', '.join(BACKENDS)}"
+            )
+        if settings.backend == "pmap" and settings.space != 1:
+            raise ValueError(
+                f"parallel.space={settings.space} needs parallel.backend='jit': "
+                "pmap splits the batch only"
+            )
+        devices = jax.devices()
+        data = settings.data if settings.data > 0 else len(devices) // settings.space
+        count = data * settings.space
+        if data < 1 or settings.space < 1 or count > len(devices):
+            raise ValueError(
+                f"a mesh of data={settings.data} x space={settings.space} does not fit "
+                f"{len(devices)} device(s): lower parallel.data or parallel.space"
+            )
+        if count < len(devices) and jax.process_count() > 1:
+            raise ValueError(
+                f"{count} of {len(devices)} devices in the mesh: a multi-process run must use all"
+            )
+        self.settings = settings
+        self.data, self.space = data, settings.space
+        self.mesh = Mesh(
+            np.array(devices[:count]).reshape(data, settings.space),
+            ("data", "space"),
+            axis_types=(AxisType.Auto, AxisType.Auto),
+        )
+        self._pmap_devices = [d for d in devices[:count] if d.process_index == jax.process_index()]
+
+    @property
+    def is_pmap(self) -> bool:
+        """Whether arrays carry pmap's leading device axis."""
+        return self.settings.backend == "pmap"
+
+    def check_batch(self, batch_size: int, accumulate: int = 1) -> None:
+        """Checks that a global batch divides over the devices and micro-batches.
+
+        Raises:
+            ValueError: it does not.
+        """
+        parts = self.data * accumulate
+        if batch_size % parts:
+            raise ValueError(
+                f"batch_size={batch_size} does not divide over data={self.data} devices"
+                f" x accumulate={accumulate}: use a multiple of {parts}, or fewer devices "
+                "(--config.parallel.data)"
+            )
+
+    def batch_sharding(self, ndim: int) -> NamedSharding:
+        """Sharding of a batch array with `ndim` axes: ``[b]``, ``[b, *space]``, ...
+
+        Only arrays of three or more axes have a spatial axis to split.
+        """
+        spec = PartitionSpec("data", "space") if ndim >= 3 else PartitionSpec("data")
+        return NamedSharding(self.mesh, spec)
+
+    def put(self, batch: HostBatch) -> dict[str, jax.Array]:
+        """This process' rows of a batch -> global arrays on the mesh (or pmap's stacked form)."""
+        if self.is_pmap:
+            devices = self._pmap_devices
+            return {k: _stack(np.asarray(v), devices) for k, v in batch.items()}
+        placed = {}
+        for name, value in batch.items():
+            value = np.asarray(value)
+            if self.space > 1 and value.ndim >= 3 and value.shape[1] % self.space:
+                raise ValueError(
+                    f"{name} has {value.shape[1]} voxels along its first axis, which do not "
+                    f"divide over parallel.space={self.space}: change the patch size"
+                )
+            sharding = self.batch_sharding(value.ndim)
+            placed[name] = jax.make_array_from_process_local_data(sharding, value)
+        return placed
+
+    def replicate(self, tree: Any) -> Any:
+        """A full copy of `tree` on every device."""
+        if self.is_pmap:
+            count = len(self._pmap_devices)
+            return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), tree)
+        sharding = NamedSharding(self.mesh, PartitionSpec())
+        # The copy matters: the step donates its state, and must not eat the caller's arrays.
+        copy = jax.jit(lambda t: jax.tree.map(jnp.copy, t), out_shardings=sharding)
+        if jax.process_count() > 1:
+            return jax.tree.map(lambda x: _replicate_across_processes(x, sharding), tree)
+        return copy(tree)
+
+    def single(self, tree: Any) -> Any:
+        """The undoing of `replicate`: one copy, as the checkpoint and the evaluation see it."""
+        return jax.tree.map(lambda x: x[0], tree) if self.is_pmap else tree
+
+    def compile(self, step: Step, state: Any, batch: Any) -> Any:
+        """Compiles `step` ahead of time for the given (placed) state and batch.
+
+        The state is donated: keep the returned one only.
+        """
+        if self.is_pmap:
+            mapped = jax.pmap(
+                _with_axis(step),
+                axis_name="data",
+                devices=self._pmap_devices if jax.process_count() == 1 else None,
+                donate_argnums=0,
+            )
+            return mapped.lower(state, batch).compile()
+        replicated = NamedSharding(self.mesh, PartitionSpec())
+        compiled = jax.jit(step, donate_argnums=0, out_shardings=replicated)
+        return compiled.lower(state, batch).compile()
+
+    def fetch(self, metrics: Any) -> dict[str, float]:
+        """Scalars on the host; waits for the step that makes them."""
+        fetched = jax.device_get(self.single(metrics))
+        return {name: float(value) for name, value in fetched.items()}
+
+
+def _with_axis(step: Step) -> Step:
+    @functools.wraps(step)
+    def mapped(state, batch):
+        with batch_axis("data"):
+            return step(state, batch)
+
+    return mapped
+
+
+def _stack(value: np.ndarray, devices: list[jax.Device]) -> jax.Array:
+    count = len(devices)
+    if value.shape[0] % count:
+        raise ValueError(
+            f"{value.shape[0]} local samples do not divide over {count} devices: "
+            "change batch_size"
+        )
+    return jnp.asarray(value.reshape(count, value.shape[0] // count, *value.shape[1:]))
+
+
+def _replicate_across_processes(x: jax.Array, sharding: NamedSharding) -> jax.Array:
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = _replicate_across_processes(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    value = np.asarray(x)
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])

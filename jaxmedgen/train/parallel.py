@@ -173,8 +173,7 @@ def _stack(value: np.ndarray, devices: list[jax.Device]) -> jax.Array:
     count = len(devices)
     if value.shape[0] % count:
         raise ValueError(
-            f"{value.shape[0]} local samples do not divide over {count} devices: "
-            "change batch_size"
+            f"{value.shape[0]} local samples do not divide over {count} devices: change batch_size"
         )
     return jnp.asarray(value.reshape(count, value.shape[0] // count, *value.shape[1:]))
 

@@ -1,0 +1,83 @@
+"""U-Net segmentation, the baseline of every augmentation study (Isensee et al. 2021).
+
+    bin/train --config configs/unet.py:cpu --workdir work/unet
+    bin/train --config configs/unet.py:gpu,arm=diffeomorphic --workdir work/unet --config.seed=1
+
+Sizes:
+    cpu  brain phantoms 40^3 (12 for training), 600 steps; minutes on 2 cores
+    gpu  brain phantoms 96^3, batch 4, 4000 steps, bf16
+    pod  the same at batch 64, patches 128^3 of 160^3 volumes, depth split over 2 devices
+
+Arms: none, light, classic, diffeomorphic (augmentation presets) and synthesis (half of the images
+of a batch are synthesised from label maps).
+"""
+
+from ml_collections import ConfigDict
+
+from jaxmedgen.configuration import parse_argument
+
+ARMS = ("classic", "none", "light", "diffeomorphic", "synthesis")
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    chosen = parse_argument(argument, {"arm": ARMS})
+    size, arm = chosen["size"], chosen["arm"]
+    large = size != "cpu"
+    synthesis = arm == "synthesis"
+    return ConfigDict(
+        {
+            "system": "jaxmedgen.systems.segmentation.unet",
+            "steps": {"cpu": 600, "gpu": 4000, "pod": 20000}[size],
+            "batch_size": {"cpu": 2, "gpu": 4, "pod": 64}[size],
+            "seed": 0,
+            "accumulate": 1,
+            "log_every": 20,
+            "eval_every": 200,
+            "checkpoint_every": 100,
+            "profile_at": -1,
+            "ignore_label": -1,
+            "data": {
+                "kind": "brain",  # brain | shapes | folder | tfds
+                "folder": "",
+                "label_map": "",  # CSV or JSON file: value in the files -> class
+                "shape": {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (160, 160, 160)}[size],
+                "spacing": 0.0,  # mm; 0 keeps the median of the data set (folder)
+                "normalisation": "zscore",
+                "train": 12,
+                "validation": 4,
+                "test": 8,
+                "seed": 0,
+                "contrasts": ("t1",),
+                "lesions": False,
+                "train_site": "a",
+                "test_site": "b",
+            },
+            "patch_size": (128, 128, 128) if size == "pod" else (),  # () = whole volumes
+            "foreground_probability": 0.33,
+            "net": {
+                "features": (32, 64, 128, 256, 320) if large else (8, 16, 32),
+                "blocks": 2,
+                "residual": False,
+                "norm": "instance",
+                "deep_supervision": large,
+                "dropout": 0.0,
+                "remat": size == "pod",
+                "dtype": "bfloat16" if large else "float32",
+            },
+            "optimizer": {
+                "kind": "adamw",
+                "learning_rate": 3e-3 if size == "cpu" else 1e-3,
+                "schedule": "cosine",
+                "warmup": 20,
+                "clip_norm": 1.0,
+                "weight_decay": 1e-4,
+                "ema_decay": 0.0,
+            },
+            "augment": {
+                "preset": "light" if synthesis else arm,
+                "synthesis_probability": 0.5 if synthesis else 0.0,
+                "synthesis": {},
+            },
+            "parallel": {"backend": "jit", "data": -1, "space": 2 if size == "pod" else 1},
+        }
+    )

@@ -1,0 +1,93 @@
+"""What a system is, and the abilities it may have.
+
+A system is a frozen dataclass of nets and settings. It says how its players are initialised and
+optimised and what the objectives are; the training loop does the rest. Abilities are protocols: the
+command line asks for an ability (`isinstance(system, CanPredict)`), never for a class.
+
+A module of a system offers ``build(config, info) -> System``, which the configuration names in
+``config.system``.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+
+from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.train.objectives import Objective, PlayerSettings
+from jaxmedgen.train.state import TrainState
+from jaxmedgen.types import Batch, Variables
+
+PlayerVariables = Mapping[str, Variables]
+"""Flax variables by player, as `evaluation_variables` gives them."""
+
+
+@runtime_checkable
+class System(Protocol):
+    """The least a system has: everything a training run needs."""
+
+    def players(self) -> Mapping[str, PlayerSettings]:
+        """Optimiser settings of each player."""
+        ...
+
+    def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
+        """A fresh state; `batch` gives shapes only."""
+        ...
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is trained, in the order of one step."""
+        ...
+
+    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
+        """On-device transform of a batch before the losses (augmentation, synthesis)."""
+        ...
+
+
+@runtime_checkable
+class CanPredict(Protocol):
+    """Gives class probabilities for an image."""
+
+    def predict(
+        self, variables: PlayerVariables, image: Float[Array, "b *s c"]
+    ) -> Float[Array, "b *s k"]:
+        """Class probabilities, summing to one over the last axis."""
+        ...
+
+
+@runtime_checkable
+class CanSample(Protocol):
+    """Makes labelled images from a batch of label maps."""
+
+    def sample(
+        self, variables: PlayerVariables, keys: Key[Array, " b"], label: Int[Array, " b *s"]
+    ) -> tuple[Float[Array, "b *s c"], Int[Array, " b *s"]]:
+        """Synthetic images with their labels."""
+        ...
+
+
+def evaluation_variables(state: TrainState) -> dict[str, Variables]:
+    """Each player's variables for use after training (averaged where there is an average)."""
+    return {name: player.evaluation_variables() for name, player in state.players.items()}
+
+
+def build_system(config: Any, info: DatasetInfo) -> System:
+    """Builds the system that ``config.system`` names by its module.
+
+    Args:
+        config: a configuration of `configs/`.
+        info: classes, channels and spacing of the data.
+
+    Raises:
+        ValueError: the module does not exist or has no ``build``.
+    """
+    try:
+        module = importlib.import_module(config.system)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"config.system='{config.system}' is not a module of a system ({error}): "
+            "see jaxmedgen/systems"
+        ) from error
+    if not hasattr(module, "build"):
+        raise ValueError(f"{config.system} has no build(config, info): it is not a system")
+    return module.build(config, info)

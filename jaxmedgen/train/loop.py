@@ -1,0 +1,332 @@
+"""The training loop: compile, step, log, evaluate, save - and go on where a killed run stopped.
+
+A run killed at any moment loses at most the steps since its last checkpoint. A checkpoint carries
+the input pipeline's position and the log's running sums, so that a resumed run writes the same
+``metrics.jsonl``, bit for bit on the CPU.
+"""
+
+import collections
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jaxmedgen.data.prefetch import device_prefetch
+from jaxmedgen.train.checkpoint import Checkpointer
+from jaxmedgen.train.interrupt import Interrupted, StopSignal, run_interruptibly
+from jaxmedgen.train.metrics_log import MetricsLog, RunningMeans
+from jaxmedgen.train.objectives import Objective, PlayerSettings
+from jaxmedgen.train.parallel import Parallel
+from jaxmedgen.train.progress import Progress
+from jaxmedgen.train.state import TrainState
+from jaxmedgen.train.step import make_step
+
+_LAG = 2  # steps in flight before the host waits for metrics: keeps the device busy
+
+
+class Trainable(Protocol):
+    """What the loop needs of a system (`systems.base.System`)."""
+
+    def players(self) -> Mapping[str, PlayerSettings]:
+        """Optimiser settings by player."""
+        ...
+
+    def init(self, key: Any, batch: Any) -> TrainState:
+        """A fresh state for batches shaped like `batch`."""
+        ...
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is trained."""
+        ...
+
+    def prepare(self, batch: Any, keys: Any) -> Any:
+        """On-device transform of a batch before the losses."""
+        ...
+
+
+Validate = Callable[[TrainState, int, StopSignal], Mapping[str, float]]
+"""``(state, step, stop) -> metrics``; polls `stop` and raises `Interrupted`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """How long and how often.
+
+    Attributes:
+        steps: optimiser steps of the run.
+        batch_size: global batch.
+        seed: of the initial parameters, the batches' order and all augmentation.
+        accumulate: micro-batches a step.
+        log_every: steps a line of training metrics.
+        eval_every: steps between validations (and one at the end); 0 for none.
+        checkpoint_every: steps between checkpoints (and one at the end).
+        best_metric: validation metric, larger is better, that selects ``checkpoints/best``.
+        keep: number of last checkpoints kept.
+        profile_at: trace five steps from this one on into ``profile/``; -1 for none.
+    """
+
+    steps: int
+    batch_size: int
+    seed: int = 0
+    accumulate: int = 1
+    log_every: int = 20
+    eval_every: int = 0
+    checkpoint_every: int = 200
+    best_metric: str = "dice"
+    keep: int = 2
+    profile_at: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """The end of a run: final state (one copy), best validation score, seconds of this call."""
+
+    state: TrainState
+    best: Mapping[str, float] | None
+    seconds: float
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or gradient was NaN or Inf; the message names step, cases and the saved state."""
+
+
+def fit(
+    system: Trainable,
+    stream: Any,
+    settings: LoopSettings,
+    workdir: pathlib.Path,
+    *,
+    parallel: Parallel | None = None,
+    validate: Validate | None = None,
+    stop: StopSignal | None = None,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Trains `system` on `stream` up to ``settings.steps``, from the last checkpoint if any.
+
+    Args:
+        system: players, objectives, prepare.
+        stream: iterator of this process' rows of global batches with ``get_state``/``set_state``
+            (`data.pipeline.training_stream`).
+        settings: length, batch, frequencies.
+        workdir: where checkpoints and logs go.
+        parallel: mesh and backend; all devices by default.
+        validate: scores the single-copy state; its metrics are logged as ``validation``.
+        stop: an active signal catcher; by default one for the length of this call.
+        progress: where to show progress; by default a bar in a terminal, lines elsewhere.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C; the state is saved.
+        NonFiniteError: a loss or gradient was NaN or Inf; the state before it is saved.
+        CheckpointError: a checkpoint cannot be written or read.
+    """
+    if stop is None:
+        with StopSignal() as stop:
+            return fit(
+                system,
+                stream,
+                settings,
+                workdir,
+                parallel=parallel,
+                validate=validate,
+                stop=stop,
+                progress=progress,
+            )
+    parallel = Parallel() if parallel is None else parallel
+    parallel.check_batch(settings.batch_size, settings.accumulate)
+    run = _Run(system, stream, settings, pathlib.Path(workdir), parallel, validate, stop)
+    with Progress() if progress is None else progress as shown:
+        try:
+            return run.execute(shown)
+        finally:
+            run.close()
+
+
+class _Run:
+    """One call of `fit`: the loop's mutable state, split into readable phases."""
+
+    def __init__(self, system, stream, settings, workdir, parallel, validate, stop) -> None:
+        self.system, self.stream, self.settings = system, stream, settings
+        self.workdir, self.parallel, self.validate = workdir, parallel, validate
+        self.stop = stop
+        workdir.mkdir(parents=True, exist_ok=True)
+        self.checkpoints = Checkpointer(workdir, settings.keep)
+        self.started = time.perf_counter()
+        self.pending: collections.deque = collections.deque()
+        self.position: Any = stream.get_state()
+        self.best: dict[str, float] | None = None
+        self.log: MetricsLog | None = None
+
+    def close(self) -> None:
+        self.checkpoints.close()
+        if self.log is not None:
+            self.log.close()
+
+    def execute(self, progress: Progress) -> FitResult:
+        settings = self.settings
+        state, host = self._initial_state()
+        self.step = int(self.parallel.single(state.step))
+        redo = bool(host and host["evaluation_due"])
+        self.log = MetricsLog(self.workdir, self.step if host else None, redo)
+        self.means = RunningMeans(host and host["means"])
+        self.best = host and host["best"]
+        if redo and self.validate is not None:
+            self._evaluate(state)
+        progress.start(self.workdir.name, settings.steps, self.step)
+        if self.step < settings.steps:
+            state = self._train(state, progress)
+        single = self.parallel.single(state)
+        return FitResult(single, self.best, time.perf_counter() - self.started)
+
+    def _initial_state(self) -> tuple[TrainState, dict | None]:
+        example = next(self.stream)
+        self.stream.set_state(self.position)
+        key = jax.random.key(self.settings.seed)
+        # Compiled, so that the forward pass that shapes the parameters is never run.
+        state = jax.jit(self.system.init)(key, example)
+        host = None
+        if self.checkpoints.latest() is not None:
+            state, host = self.checkpoints.restore(state)
+            self.position = host["stream"]
+            self.stream.set_state(self.position)
+        return self.parallel.replicate(state), host
+
+    def _train(self, state: TrainState, progress: Progress) -> TrainState:
+        settings = self.settings
+        step_function = make_step(
+            self.system.objectives(),
+            self.system.players(),
+            prepare=self.system.prepare,
+            accumulate=settings.accumulate,
+        )
+        compiled = None
+        waited, since, window = 0.0, time.perf_counter(), self.step
+        with device_prefetch(self.stream, self.parallel.put) as batches:
+            while self.step < settings.steps:
+                before = time.perf_counter()
+                batch, ids, after = next(batches)
+                waited += time.perf_counter() - before
+                if compiled is None:
+                    compiled = self._compile(step_function, state, batch)
+                    since, waited, window = time.perf_counter(), 0.0, self.step
+                self._profile()
+                state, metrics = compiled(state, batch)
+                self.step += 1
+                self.position = after
+                self.pending.append((self.step, metrics, ids))
+                self._collect(state, keep=_LAG)
+                last = self.step == settings.steps
+                if self.step % settings.log_every == 0 or last:
+                    self._collect(state)
+                    means = self.means.pop()
+                    self.log.write(self.step, "train", means)
+                    seconds = time.perf_counter() - since
+                    count = self.step - window
+                    timing = {
+                        "samples_per_second": count * settings.batch_size / seconds,
+                        "seconds_per_step": seconds / count,
+                        "share_waiting_for_data": waited / seconds,
+                    }
+                    self.log.write_timing(self.step, timing)
+                    progress.metrics(self.step, means, timing)
+                    waited, since, window = 0.0, time.perf_counter(), self.step
+                progress.advance(self.step)
+                self._boundaries(state, last)
+        return state
+
+    def _compile(self, step_function, state, batch):
+        try:
+            return run_interruptibly(
+                lambda: self.parallel.compile(step_function, state, batch), self.stop
+            )
+        except Interrupted:
+            self._leave(state)
+
+    def _collect(self, state: TrainState, keep: int = 0) -> None:
+        """Fetches metrics of finished steps, all but the newest `keep`."""
+        while len(self.pending) > keep:
+            step, metrics, ids = self.pending.popleft()
+            values = self.parallel.fetch(metrics)
+            if values.pop("halted") >= 0:
+                self._halt(state, step, values, ids)
+            self.means.add(values)
+
+    def _boundaries(self, state: TrainState, last: bool) -> None:
+        """Evaluation, checkpoint and stop, in the order that lets a resume repeat them."""
+        settings = self.settings
+        every = settings.eval_every
+        evaluate = self.validate is not None and every > 0 and (self.step % every == 0 or last)
+        if evaluate:
+            self._collect(state)
+            before = time.perf_counter()
+            try:
+                self._evaluate(state)
+            except Interrupted:
+                self._leave(state, evaluation_due=True)
+            self.log.write_timing(self.step, {"evaluation": time.perf_counter() - before})
+        if self.step % settings.checkpoint_every == 0 or last:
+            self._collect(state)
+            self._save(state)
+        # All processes must agree at the same step, and asking costs a collective.
+        if (jax.process_count() == 1 or self.step % 10 == 0) and self.stop.agreed():
+            self._collect(state)
+            self._leave(state)
+
+    def _evaluate(self, state: TrainState) -> None:
+        single = self.parallel.single(state)
+        metrics = self.validate(single, self.step, self.stop)
+        self.log.write(self.step, "validation", metrics)
+        score = metrics.get(self.settings.best_metric)
+        if score is None or np.isnan(score):
+            return
+        if self.best is None or score > self.best["score"]:
+            self.best = {"step": self.step, "score": float(score)}
+            self.checkpoints.save(single, self._host(), kind="best")
+
+    def _host(self, evaluation_due: bool = False) -> dict[str, Any]:
+        return {
+            "stream": self.position,
+            "means": self.means.state(),
+            "best": self.best,
+            "evaluation_due": evaluation_due,
+        }
+
+    def _save(self, state: TrainState, evaluation_due: bool = False) -> None:
+        self.checkpoints.save(self.parallel.single(state), self._host(evaluation_due))
+
+    def _leave(self, state: TrainState, evaluation_due: bool = False) -> None:
+        self._save(state, evaluation_due)
+        self.checkpoints.wait()
+        raise Interrupted(
+            f"{self.stop.received or 'stop signal'} at step {self.step} of "
+            f"{self.settings.steps}: saved in {self.workdir}; "
+            "run the same command again to go on from there"
+        )
+
+    def _halt(self, state: TrainState, step: int, values: Mapping[str, float], ids: Any) -> None:
+        self.checkpoints.save(
+            self.parallel.single(state),
+            {"step": step, "ids": {k: np.asarray(v).tolist() for k, v in ids.items()}},
+            kind="halted",
+        )
+        self.checkpoints.wait()
+        cases = sorted({int(c) for c in np.asarray(ids.get("case", [])).ravel()})
+        raise NonFiniteError(
+            f"non-finite loss or gradient at step {step} ({_brief(values)}), cases {cases}: the "
+            f"state before it is in {self.checkpoints.folder / 'halted'}; look at these cases, or "
+            "lower optimizer.learning_rate or set optimizer.clip_norm"
+        )
+
+    def _profile(self) -> None:
+        first = self.settings.profile_at
+        if first >= 0 and self.step == first:
+            jax.profiler.start_trace(str(self.workdir / "profile"))
+        elif first >= 0 and self.step == first + 5:
+            jax.profiler.stop_trace()
+
+
+def _brief(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{k}={v:.4g}" for k, v in values.items())

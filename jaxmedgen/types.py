@@ -25,3 +25,7 @@ RngKey = Key[Array, ""]
 
 RngKeys = Key[Array, " b"]
 """One typed PRNG key a sample."""
+
+Leaf = Any
+"""A field of a pytree class. JAX rebuilds such classes with tracers, shapes and placeholders in
+place of arrays, so their fields cannot be checked; docstrings give types and shapes."""

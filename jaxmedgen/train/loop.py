@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ from jaxmedgen.train.step import make_step
 _LAG = 2  # steps in flight before the host waits for metrics: keeps the device busy
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """What the loop needs of a system (`systems.base.System`)."""
 
@@ -48,7 +49,7 @@ class Trainable(Protocol):
         ...
 
 
-Validate = Callable[[TrainState, int, StopSignal], Mapping[str, float]]
+Validate = Callable[[TrainState, int, StopSignal], Mapping[str, float | int]]
 """``(state, step, stop) -> metrics``; polls `stop` and raises `Interrupted`."""
 
 
@@ -86,7 +87,7 @@ class FitResult:
     """The end of a run: final state (one copy), best validation score, seconds of this call."""
 
     state: TrainState
-    best: Mapping[str, float] | None
+    best: Mapping[str, float | int] | None
     seconds: float
 
 
@@ -157,7 +158,7 @@ class _Run:
         self.started = time.perf_counter()
         self.pending: collections.deque = collections.deque()
         self.position: Any = stream.get_state()
-        self.best: dict[str, float] | None = None
+        self.best: dict[str, float | int] | None = None
         self.log: MetricsLog | None = None
 
     def close(self) -> None:
@@ -306,7 +307,9 @@ class _Run:
             "run the same command again to go on from there"
         )
 
-    def _halt(self, state: TrainState, step: int, values: Mapping[str, float], ids: Any) -> None:
+    def _halt(
+        self, state: TrainState, step: int, values: Mapping[str, float | int], ids: Any
+    ) -> None:
         self.checkpoints.save(
             self.parallel.single(state),
             {"step": step, "ids": {k: np.asarray(v).tolist() for k, v in ids.items()}},
@@ -328,5 +331,5 @@ class _Run:
             jax.profiler.stop_trace()
 
 
-def _brief(values: Mapping[str, float]) -> str:
+def _brief(values: Mapping[str, float | int]) -> str:
     return ", ".join(f"{k}={v:.4g}" for k, v in values.items())

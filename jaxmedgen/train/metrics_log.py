@@ -51,7 +51,7 @@ class MetricsLog:
             str(pathlib.Path(workdir) / "tensorboard"), purge_step=resume_step
         )
 
-    def write(self, step: int, split: str, metrics: Mapping[str, float]) -> None:
+    def write(self, step: int, split: str, metrics: Mapping[str, float | int]) -> None:
         """One line of results; non-finite numbers are written as null.
 
         Raises:
@@ -62,7 +62,7 @@ class MetricsLog:
         self._append(self.path, {"step": step, "split": split, **_plain(metrics)})
         self._scalars(step, {f"{split}/{k}": v for k, v in metrics.items()})
 
-    def write_timing(self, step: int, timing: Mapping[str, float]) -> None:
+    def write_timing(self, step: int, timing: Mapping[str, float | int]) -> None:
         """Speeds (samples/s, share of time waiting for data): not part of the result."""
         self._append(self._timing, {"step": step, **_plain(timing)})
         self._scalars(step, {f"timing/{k}": v for k, v in timing.items()})
@@ -77,7 +77,7 @@ class MetricsLog:
         if self._writer is not None:
             self._writer.close()
 
-    def _scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def _scalars(self, step: int, values: Mapping[str, float | int]) -> None:
         if self._writer is not None:
             for name, value in values.items():
                 if math.isfinite(value):
@@ -115,10 +115,10 @@ class RunningMeans:
     Sums are Python floats, which survive JSON exactly: a resumed run logs the same means.
     """
 
-    def __init__(self, state: Mapping[str, Iterable[float]] | None = None) -> None:
+    def __init__(self, state: Mapping[str, Iterable[float | int]] | None = None) -> None:
         self._sums = {name: tuple(pair) for name, pair in (state or {}).items()}
 
-    def add(self, metrics: Mapping[str, float]) -> None:
+    def add(self, metrics: Mapping[str, float | int]) -> None:
         """Adds one step's scalars."""
         for name, value in metrics.items():
             total, count = self._sums.get(name, (0.0, 0))
@@ -126,7 +126,7 @@ class RunningMeans:
                 total, count = total + value, count + 1
             self._sums[name] = (total, count)
 
-    def state(self) -> dict[str, list[float]]:
+    def state(self) -> dict[str, list[float | int]]:
         """JSON-able sums and counts."""
         return {name: list(pair) for name, pair in self._sums.items()}
 
@@ -137,5 +137,5 @@ class RunningMeans:
         return means
 
 
-def _plain(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def _plain(metrics: Mapping[str, float | int]) -> dict[str, float | None]:
     return {k: float(v) if math.isfinite(v) else None for k, v in metrics.items()}

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 import jax
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, Key
 
-from jaxmedgen.types import Batch, Params, Variables
+from jaxmedgen.types import Leaf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +33,21 @@ class LossInputs:
     """What a loss may look at.
 
     Attributes:
-        variables: flax variables of every player; the loss is differentiated with respect to the
+        variables: flax `Variables` of every player; the loss is differentiated with respect to the
             ``params`` of the players that the objective updates, the rest is constant.
         ema: averaged parameters of the players that have them.
         batch: the prepared (augmented) batch.
-        keys: one key a sample; all noise that belongs to a sample is drawn from these.
-        key: one key for the step, the same on every device.
-        step: number of finished steps.
+        keys: one typed key a sample, ``[b]``; all noise of a sample is drawn from its own.
+        key: one typed key for the step, the same on every device.
+        step: number of finished steps, int32 scalar.
     """
 
-    variables: dict[str, Variables]
-    ema: dict[str, Params]
-    batch: Batch
-    keys: Key[Array, " b"]
-    key: Key[Array, ""]
-    step: Int[Array, ""]
+    variables: dict[str, Leaf]
+    ema: dict[str, Leaf]
+    batch: dict[str, Leaf]
+    keys: Leaf
+    key: Leaf
+    step: Leaf
 
 
 @struct.dataclass
@@ -61,8 +60,8 @@ class LossOutputs:
             ...}}``).
     """
 
-    metrics: dict[str, Float[Array, ""]] = struct.field(default_factory=dict)
-    variables: dict[str, Variables] = struct.field(default_factory=dict)
+    metrics: dict[str, Leaf] = struct.field(default_factory=dict)
+    variables: dict[str, Leaf] = struct.field(default_factory=dict)
 
 
 LossFunction = Callable[[LossInputs], tuple[jax.Array, LossOutputs]]

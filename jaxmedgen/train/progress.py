@@ -74,7 +74,10 @@ class Progress:
             self._bar.update(self._task, completed=done)
 
     def metrics(
-        self, step: int, values: Mapping[str, float], timing: Mapping[str, float] | None = None
+        self,
+        step: int,
+        values: Mapping[str, float | int],
+        timing: Mapping[str, float | int] | None = None,
     ) -> None:
         """Shows numbers: beside the bar, or as a line at most every five seconds."""
         text = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:3])

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from jaxtyping import Array, Int, Key
 
 from jaxmedgen.train.objectives import PlayerSettings
-from jaxmedgen.types import Params, Variables
+from jaxmedgen.types import Leaf, Variables
 
 
 @struct.dataclass
@@ -27,10 +26,10 @@ class Player:
         variables: the other flax collections (batch statistics, spectral-norm vectors, ...).
     """
 
-    params: Params
-    opt_state: optax.OptState
-    ema: Params | None
-    variables: Variables
+    params: Leaf
+    opt_state: Leaf
+    ema: Leaf
+    variables: Leaf
 
     def evaluation_variables(self) -> Variables:
         """Flax variables for prediction: averaged parameters where there are any."""
@@ -43,17 +42,18 @@ class TrainState:
     """A whole run at one step.
 
     Attributes:
-        step: number of finished steps.
-        key: the run's key; never advanced, steps and samples are folded in (`sample_keys`).
+        step: number of finished steps, int32 scalar.
+        key: the run's typed key; never advanced, steps and samples are folded in
+            (`sample_keys`).
         players: players by name.
-        halted: the first step with a non-finite loss or gradient, or -1. While it is set every
-            update is the identity, so the state stays that of the last good step.
+        halted: the first step with a non-finite loss or gradient, or -1; int32 scalar. While it
+            is set every update is the identity: the state stays that of the last good step.
     """
 
-    step: Int[Array, ""]
-    key: Key[Array, ""]
+    step: Leaf
+    key: Leaf
     players: dict[str, Player]
-    halted: Int[Array, ""]
+    halted: Leaf
 
 
 def create_state(

@@ -1,0 +1,202 @@
+"""Case scores to tables: one row a class and metric, as CSV, JSON and a table for the terminal."""
+
+import csv
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import rich.box
+import rich.table
+
+from jaxmedgen.metrics import segmentation
+
+Cases = Mapping[str, segmentation.Scores]
+"""Scores of many cases: ``cases[case][class_name][metric]``."""
+
+LABELS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "nsd": "surface Dice",
+    "hd95": "HD95 (mm)",
+    "assd": "ASSD (mm)",
+}
+"""How tables name the metrics."""
+
+FOREGROUND = "foreground"
+"""Name of the row that averages the classes of a case before averaging over cases."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One class and metric over all cases.
+
+    Attributes:
+        class_name: a class, or `FOREGROUND`: per case the mean over its scored classes.
+        metric: name as in `segmentation.evaluate_case`.
+        mean: mean over scored cases; NaN if there are none.
+        sd: standard deviation (n - 1); 0 for one case.
+        median: median over scored cases.
+        low: smallest value.
+        high: largest value.
+        scored: number of cases in the mean.
+        excluded: cases left out because the class is in neither mask.
+        missed: scored cases where the reference has the class and the prediction does not.
+        spurious: scored cases where only the prediction has it.
+    """
+
+    class_name: str
+    metric: str
+    mean: float
+    sd: float
+    median: float
+    low: float
+    high: float
+    scored: int
+    excluded: int
+    missed: int
+    spurious: int
+
+
+def aggregate(cases: Cases) -> tuple[Row, ...]:
+    """Rows for every metric of `FOREGROUND` and of every class, in that order.
+
+    Missed and spurious structures stay in the mean at their penalty; cases without the class in
+    either mask are excluded and counted. `missed` and `spurious` of `FOREGROUND` sum over classes.
+
+    Raises:
+        ValueError: there are no cases, or cases score different classes.
+    """
+    if not cases:
+        raise ValueError("no cases to aggregate")
+    names = list(next(iter(cases.values())))
+    for case, scores in cases.items():
+        if list(scores) != names:
+            raise ValueError(f"case {case!r} scores classes {list(scores)}, others {names}")
+    metrics = [m for m in LABELS if m in next(iter(cases.values()))[names[0]]]
+    counts = {name: _count(cases, name) for name in names}
+    rows = [
+        _row(
+            FOREGROUND,
+            metric,
+            [segmentation.foreground_mean(scores, metric) for scores in cases.values()],
+            sum(missed for missed, _ in counts.values()),
+            sum(spurious for _, spurious in counts.values()),
+        )
+        for metric in metrics
+    ]
+    for name in names:
+        for metric in metrics:
+            values = [scores[name][metric] for scores in cases.values()]
+            rows.append(_row(name, metric, values, *counts[name]))
+    return tuple(rows)
+
+
+def write_cases_csv(cases: Cases, path: pathlib.Path) -> pathlib.Path:
+    """One line a case and class with all metrics; an excluded value is an empty field."""
+    first = next(iter(cases.values()))
+    metrics = list(next(iter(first.values())))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "class", *metrics])
+        for case, scores in cases.items():
+            for name, values in scores.items():
+                writer.writerow([case, name, *(_plain(values[m]) for m in metrics)])
+    return path
+
+
+def write_csv(rows: Sequence[Row], path: pathlib.Path) -> pathlib.Path:
+    """The aggregated rows, one line each; NaN is an empty field."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in dataclasses.fields(Row)])
+        for row in rows:
+            writer.writerow([_plain(value) for value in dataclasses.astuple(row)])
+    return path
+
+
+def write_json(
+    cases: Cases, path: pathlib.Path, settings: Mapping[str, object] | None = None
+) -> pathlib.Path:
+    """Cases, aggregated rows and `settings` (spacing, tolerance, ...) in one file; NaN is null."""
+    content = {
+        "settings": dict(settings or {}),
+        "summary": [
+            {k: _null(v) for k, v in dataclasses.asdict(row).items()} for row in aggregate(cases)
+        ],
+        "cases": {
+            case: {
+                name: {metric: _null(value) for metric, value in values.items()}
+                for name, values in scores.items()
+            }
+            for case, scores in cases.items()
+        },
+    }
+    path.write_text(json.dumps(content, indent=1, allow_nan=False))
+    return path
+
+
+def rich_table(rows: Sequence[Row], title: str = "") -> rich.table.Table:
+    """One line a class with mean and standard deviation of every metric, for the terminal."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    table = rich.table.Table(title=title or None, box=rich.box.SIMPLE_HEAD)
+    table.add_column("class")
+    for metric in metrics:
+        table.add_column(LABELS.get(metric, metric), justify="right")
+    for heading in ("cases", "excluded", "missed", "spurious"):
+        table.add_column(heading, justify="right")
+    for name in dict.fromkeys(row.class_name for row in rows):
+        found = {row.metric: row for row in rows if row.class_name == name}
+        first = found[metrics[0]]
+        counts = (first.scored, first.excluded, first.missed, first.spurious)
+        table.add_row(name, *(format_mean(found[m]) for m in metrics), *map(str, counts))
+    return table
+
+
+def format_mean(row: Row) -> str:
+    """``mean ± sd`` with digits that suit the metric, or a dash."""
+    if math.isnan(row.mean):
+        return "—"
+    digits = 2 if row.metric in segmentation.DISTANCES else 3
+    return f"{row.mean:.{digits}f} ± {row.sd:.{digits}f}"
+
+
+def _row(name: str, metric: str, values: Sequence[float], missed: int, spurious: int) -> Row:
+    scored = np.array([v for v in values if not math.isnan(v)], np.float64)
+    if scored.size == 0:
+        nan = math.nan
+        return Row(name, metric, nan, nan, nan, nan, nan, 0, len(values), missed, spurious)
+    return Row(
+        class_name=name,
+        metric=metric,
+        mean=float(scored.mean()),
+        sd=float(scored.std(ddof=1)) if scored.size > 1 else 0.0,
+        median=float(np.median(scored)),
+        low=float(scored.min()),
+        high=float(scored.max()),
+        scored=scored.size,
+        excluded=len(values) - scored.size,
+        missed=missed,
+        spurious=spurious,
+    )
+
+
+def _count(cases: Cases, name: str) -> tuple[int, int]:
+    """Missed and spurious cases of one class; none known where sizes were not recorded."""
+    missed = spurious = 0
+    for scores in cases.values():
+        true = scores[name].get("reference_size", math.nan)
+        predicted = scores[name].get("prediction_size", math.nan)
+        missed += true > 0 and predicted == 0
+        spurious += predicted > 0 and true == 0
+    return int(missed), int(spurious)
+
+
+def _null(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _plain(value: object) -> object:
+    return "" if isinstance(value, float) and math.isnan(value) else value

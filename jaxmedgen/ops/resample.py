@@ -134,15 +134,13 @@ def apply_matrices(
     """
     if len(matrices) != image.ndim - 2:
         raise ValueError(f"{len(matrices)} matrices for {image.ndim - 2} axes: give one an axis")
-    for axis, matrix in enumerate(matrices):
-        batch, size, shape = image.shape[0], image.shape[axis + 1], image.shape
-        before, after = int(np.prod(shape[1 : axis + 1])), int(np.prod(shape[axis + 2 :]))
+    letters = "xyz"[: len(matrices)]
+    for axis, matrix in zip(letters, matrices):
         matrix = jnp.asarray(matrix, image.dtype)
-        x = image.reshape(batch, before, size, after)
-        equation = "mn,bpnq->bpmq" if matrix.ndim == 2 else "bmn,bpnq->bpmq"
+        rows = "mn" if matrix.ndim == 2 else "bmn"
+        old, new = letters.replace(axis, "n"), letters.replace(axis, "m")
         # "highest": accelerators would otherwise round fields and intensities to bf16 or TF32.
-        x = jnp.einsum(equation, matrix, x, precision="highest")
-        image = x.reshape(*shape[: axis + 1], matrix.shape[-2], *shape[axis + 2 :])
+        image = jnp.einsum(f"{rows},b{old}c->b{new}c", matrix, image, precision="highest")
     return image
 
 

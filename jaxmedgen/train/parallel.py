@@ -96,28 +96,30 @@ class Parallel:
                 "(--config.parallel.data)"
             )
 
-    def batch_sharding(self, ndim: int) -> NamedSharding:
-        """Sharding of a batch array with `ndim` axes: ``[b]``, ``[b, *space]``, ...
-
-        Only arrays of three or more axes have a spatial axis to split.
-        """
-        spec = PartitionSpec("data", "space") if ndim >= 3 else PartitionSpec("data")
-        return NamedSharding(self.mesh, spec)
-
     def put(self, batch: HostBatch) -> dict[str, jax.Array]:
-        """This process' rows of a batch -> global arrays on the mesh (or pmap's stacked form)."""
+        """This process' rows of a batch -> global arrays on the mesh (or pmap's stacked form).
+
+        Only volumes (``image [b, d, h, w, c]``, ``label [b, d, h, w]``) are split along ``space``.
+
+        Raises:
+            ValueError: rows or depth do not divide over the devices.
+        """
         if self.is_pmap:
             devices = self._pmap_devices
             return {k: _stack(np.asarray(v), devices) for k, v in batch.items()}
+        arrays = {name: np.asarray(value) for name, value in batch.items()}
+        split = self.space > 1 and _holds_volumes(arrays)
         placed = {}
-        for name, value in batch.items():
-            value = np.asarray(value)
-            if self.space > 1 and value.ndim >= 3 and value.shape[1] % self.space:
-                raise ValueError(
-                    f"{name} has {value.shape[1]} voxels along its first axis, which do not "
-                    f"divide over parallel.space={self.space}: change the patch size"
-                )
-            sharding = self.batch_sharding(value.ndim)
+        for name, value in arrays.items():
+            spec = PartitionSpec("data")
+            if split and value.ndim >= 4:
+                spec = PartitionSpec("data", "space")
+                if value.shape[1] % self.space:
+                    raise ValueError(
+                        f"{name} has {value.shape[1]} voxels along its first axis, which do not "
+                        f"divide over parallel.space={self.space}: change the patch size"
+                    )
+            sharding = NamedSharding(self.mesh, spec)
             placed[name] = jax.make_array_from_process_local_data(sharding, value)
         return placed
 
@@ -167,6 +169,12 @@ def _with_axis(step: Step) -> Step:
             return step(state, batch)
 
     return mapped
+
+
+def _holds_volumes(arrays: HostBatch) -> bool:
+    if "image" in arrays:
+        return arrays["image"].ndim == 5
+    return "label" in arrays and arrays["label"].ndim == 4
 
 
 def _stack(value: np.ndarray, devices: list[jax.Device]) -> jax.Array:

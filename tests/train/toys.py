@@ -83,7 +83,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z, train):
-        x = nn.Dense(4 * 4 * 8)(z)
+        x = nn.Dense(4 * 4 * 8, use_bias=False)(z)  # batch norm follows
         x = nn.BatchNorm(use_running_average=not train, axis_name=axis_name())(x)
         x = nn.relu(x).reshape(-1, 4, 4, 8)
         x = jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)

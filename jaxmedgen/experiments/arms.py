@@ -1,0 +1,92 @@
+"""The arms of an ablation: what may be done to the training images of a segmenter.
+
+An arm is a description and a function that sees the labelled training subjects of one run - and
+nothing else, so that no test or validation subject can leak into a learned augmentation - and
+returns how the segmenter is to be trained. A system adds its arm with one line in `ARMS`.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxmedgen.augment.policy import Augmentation
+from jaxmedgen.data.sources import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmInputs:
+    """What an arm may use.
+
+    Attributes:
+        config: configuration of the segmenter's training.
+        labelled: labelled training subjects of this run.
+        workdir: folder for what the arm trains (an augmentation model).
+        seed: of this run.
+    """
+
+    config: ConfigDict
+    labelled: Source
+    workdir: pathlib.Path
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmTraining:
+    """How an arm changes the segmenter's training.
+
+    Attributes:
+        changes: dotted configuration keys and their values.
+        augmentation: replaces the preset's augmentation, for learned transforms.
+    """
+
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    augmentation: Augmentation | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Attributes:
+        description: one line for the report.
+        prepare: trains what the arm needs and says how to train the segmenter.
+    """
+
+    description: str
+    prepare: Callable[[ArmInputs], ArmTraining]
+
+
+def preset_arm(description: str, preset: str, **changes: Any) -> Arm:
+    """An arm that is a named augmentation preset and nothing learned."""
+    settings = {"augment.preset": preset, "augment.synthesis_probability": 0.0, **changes}
+    return Arm(description, lambda inputs: ArmTraining(settings))
+
+
+ARMS: dict[str, Arm] = {
+    "none": preset_arm("the scans as they are", "none"),
+    "light": preset_arm("flips, small affine, mild intensity changes", "light"),
+    "classic": preset_arm(
+        "nnU-Net's transforms: affine, flips, noise, blur, contrast, low resolution, gamma",
+        "classic",
+    ),
+    "diffeomorphic": preset_arm(
+        "random diffeomorphisms (stationary velocity fields) with mild intensity changes",
+        "diffeomorphic",
+    ),
+    "synthesis": preset_arm(
+        "half of the images synthesised from label maps with random contrast, the others light",
+        "light",
+        **{"augment.synthesis_probability": 0.5},
+    ),
+}
+
+
+def prepare_arm(arm: Arm, inputs: ArmInputs) -> tuple[ArmTraining, float]:
+    """Runs an arm's preparation; returns its result and the seconds it took."""
+    start = time.perf_counter()
+    training = arm.prepare(inputs)
+    return training, time.perf_counter() - start

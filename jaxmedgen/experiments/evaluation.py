@@ -1,0 +1,147 @@
+"""Whole-volume prediction and scoring of a system that can segment."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxmedgen.data.sources import Source
+from jaxmedgen.metrics.segmentation import evaluate_case
+from jaxmedgen.ops.sliding_window import sliding_window_inference
+from jaxmedgen.systems.base import CanPredict, PlayerVariables, evaluation_variables
+from jaxmedgen.train.interrupt import Interrupted, StopSignal
+from jaxmedgen.train.state import TrainState
+
+Predict = Callable[[Float[np.ndarray, "*s c"]], Int[np.ndarray, "*s"]]
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Class name -> metric name -> value, the background left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseResult:
+    """One subject's scores with what was compared.
+
+    Attributes:
+        case: name.
+        scores: by class and metric, as `metrics.segmentation.evaluate_case` defines them.
+        image: ``[*s, c]``.
+        label: reference, ``[*s]``.
+        prediction: ``[*s]``.
+    """
+
+    case: str
+    scores: Scores
+    image: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+
+    @property
+    def dice(self) -> float:
+        """Mean Dice over the foreground classes, absent ones left out; NaN if all are."""
+        return mean_dice(self.scores)
+
+
+class Predictor:
+    """A compiled predictor; new weights do not compile it again."""
+
+    def __init__(
+        self,
+        system: CanPredict,
+        patch_size: tuple[int, ...] | None = None,
+        overlap: float = 0.5,
+        multiple: int = 1,
+    ) -> None:
+        """Compiles lazily, at the first volume.
+
+        Args:
+            system: what predicts.
+            patch_size: window of the sliding-window inference; None takes the volume whole.
+            overlap: share by which neighbouring windows overlap.
+            multiple: whole volumes are padded to a multiple of this many voxels.
+        """
+        self._predict = jax.jit(system.predict)
+        self._patch_size, self._overlap, self._multiple = patch_size, overlap, multiple
+
+    def __call__(
+        self,
+        variables: PlayerVariables,
+        image: Float[np.ndarray, "*s c"],
+        stop: StopSignal | None = None,
+    ) -> Int[np.ndarray, "*s"]:
+        """Labels of one volume.
+
+        Raises:
+            Interrupted: `stop` was set between two windows.
+        """
+        size = self._patch_size or tuple(
+            -(-n // self._multiple) * self._multiple for n in image.shape[:-1]
+        )
+
+        def abort() -> bool:
+            if stop is not None and stop:
+                raise Interrupted("stopped while predicting")
+            return False
+
+        labels = sliding_window_inference(
+            lambda patch: self._predict(variables, patch),
+            image,
+            size,
+            overlap=self._overlap,
+            reduce="argmax",
+            abort=abort,
+        )
+        return np.asarray(labels, np.int32)
+
+
+def evaluate_source(
+    predictor: Predictor,
+    variables: PlayerVariables,
+    source: Source,
+    stop: StopSignal | None = None,
+) -> Iterator[CaseResult]:
+    """Predicts and scores every subject of a labelled source, one at a time.
+
+    Raises:
+        Interrupted: `stop` was set.
+        ValueError: a subject has no image or no label.
+    """
+    for number, name in enumerate(source.info.case_names):
+        record = source[number]
+        missing = [key for key in ("image", "label") if key not in record]
+        if missing:
+            raise ValueError(f"subject {name} has no {' and no '.join(missing)} to evaluate")
+        prediction = predictor(variables, np.asarray(record["image"]), stop)
+        label = np.asarray(record["label"])
+        scores = evaluate_case(prediction, label, source.info.class_names[1:], source.info.spacing)
+        yield CaseResult(name, scores, np.asarray(record["image"]), label, prediction)
+
+
+def mean_dice(scores: Scores) -> float:
+    """Mean Dice over classes, NaN (absent in reference and prediction) left out."""
+    values = [metrics["dice"] for metrics in scores.values()]
+    values = [v for v in values if not np.isnan(v)]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def validator(
+    predictor: Predictor, source: Source
+) -> Callable[[TrainState, int, StopSignal], dict[str, float]]:
+    """A validation function for `train.loop.fit`: mean Dice, over all and by class."""
+
+    def validate(state: TrainState, step: int, stop: StopSignal) -> dict[str, float]:
+        variables = evaluation_variables(state)
+        results = list(evaluate_source(predictor, variables, source, stop))
+        metrics = {"dice": _nanmean([r.dice for r in results])}
+        for name in source.info.class_names[1:]:
+            metrics[f"dice_{name}"] = _nanmean([r.scores[name]["dice"] for r in results])
+        return metrics
+
+    return validate
+
+
+def _nanmean(values: list[float]) -> float:
+    kept = [v for v in values if not np.isnan(v)]
+    return float(np.mean(kept)) if kept else float("nan")

@@ -103,7 +103,7 @@ def regions() -> dict[str, Float[np.ndarray, "x y z"]]:
     t1, grey, white = (regrid(maps[..., i], affine, grid, grid.spacing[0]) for i in range(3))
     brain = t1 > 0.2
     padded = np.pad(brain, 8)
-    closed = ndimage.distance_transform_edt(ndimage.distance_transform_edt(~padded) <= 5.0) > 5.0
+    closed = ndimage.distance_transform_edt(ndimage.distance_transform_edt(~padded) <= 3.5) > 3.5
     hull = ndimage.binary_fill_holes(closed)[8:-8, 8:-8, 8:-8] | brain
     csf = hull & (grey + white < 0.5)
     depth = ndimage.distance_transform_edt(hull) * grid.spacing[0]

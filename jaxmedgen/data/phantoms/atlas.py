@@ -9,7 +9,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from jaxmedgen.data.phantoms import head as head_module
@@ -63,19 +63,22 @@ class Atlas:
             then the T1 template minus what its tissues predict (texture), then the distance from
             the ventricles in mm (up to 30).
         structures: names of the partial-volume channels.
+        occupied: false where a sample between voxels can only be air.
     """
 
     grid: Grid
     maps: Float[np.ndarray, "x y z c"]
     structures: tuple[str, ...]
+    occupied: Bool[np.ndarray, "x y z"]
 
 
-def subject_grid(shape: tuple[int, int, int], skull: bool) -> Grid:
+def subject_grid(shape: tuple[int, ...], skull: bool) -> Grid:
     """The box of a subject of `shape`: a cube of 216 mm for the head, 192 mm for the brain."""
     if len(shape) != 3 or min(shape) < 8:
         raise ValueError(f"shape {shape}: give three axes of at least 8 voxels")
     fov = 216.0 if skull else 192.0
-    return Grid(tuple(shape), (fov,) * 3, HEAD_CENTRE)
+    x, y, z = shape
+    return Grid((x, y, z), (fov,) * 3, HEAD_CENTRE)
 
 
 def _fine(grid: Grid) -> Grid:
@@ -139,4 +142,5 @@ def atlas(grid: Grid, skull: bool) -> Atlas:
     stacked = np.stack(channels, axis=-1).astype(np.float32)
     total = stacked[..., : len(structures)].sum(-1, keepdims=True)
     stacked[..., : len(structures)] /= np.maximum(total, 1)
-    return Atlas(fine, stacked, structures)
+    occupied = ndimage.binary_dilation(total[..., 0] > 1e-3, np.ones((3, 3, 3)))
+    return Atlas(fine, stacked, structures, occupied)

@@ -4,7 +4,8 @@ Subject i = atlas o exp(-v_i) with v_i = sum_k z_ik m_k + w_i: a few hidden mode
 coefficients z_ik ~ N(0, 1) (cut at 2.5) and an individual, finer random velocity w_i. Partial
 volumes are deformed and then turned into labels; every contrast is scanned from them
 (`scanner.py`). Anatomy depends on (seed, subject) alone: the same subject can be had at another
-resolution, contrast or site.
+resolution, contrast or site. Lengths are those of MNI space, in which a brain is some 10 % longer
+an axis than the average adult's.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from jaxmedgen.data.phantoms.deform import (
     VELOCITY_GRID,
     enlarge,
     exponential,
+    flexible,
     modes,
     sample,
     smooth_noise,
@@ -50,7 +52,7 @@ class BrainCohort:
     """
 
     size: int
-    shape: tuple[int, int, int] = (48, 48, 48)
+    shape: tuple[int, ...] = (48, 48, 48)
     seed: int = 0
     modes: int = 6
     contrasts: tuple[str, ...] = ("t1",)
@@ -143,7 +145,8 @@ class BrainCohort:
         if self.individual:
             rng = self._rng(index, ANATOMY)
             coarse, fine = (smooth_noise(rng, grid, scale, 3) for scale in (24.0, 11.0))
-            velocity = velocity + np.float32(self.individual) * (1.5 * coarse + 1.2 * fine)
+            own = (1.6 * coarse + 1.3 * fine) * flexible()
+            velocity = velocity + np.float32(self.individual) * own
         if "tumour" in self.lesions:
             velocity = velocity + lesion_module.mass_effect(lesions)
         voxels = -velocity / np.float32(grid.spacing)
@@ -161,7 +164,12 @@ class BrainCohort:
         points = positions.reshape(-1, 3)
         affine = reference.grid.affine
         voxels = (points - np.float32(affine[:3, 3])) / np.float32(np.diag(affine)[:3])
-        maps = sample(reference.maps, voxels)
+        # Most of the box is air: sample the rest only.
+        last = np.int32(reference.grid.shape) - 1
+        nearest = np.clip(np.rint(voxels).astype(np.int32), 0, last)
+        kept = np.flatnonzero(reference.occupied[tuple(nearest.T)])
+        maps = np.zeros((len(points), reference.maps.shape[-1]), np.float32)
+        maps[kept] = sample(reference.maps, voxels[kept])
         parts = {name: maps[:, k] for k, name in enumerate(reference.structures)}
         texture = maps[:, len(parts)]
         if self.lesions:

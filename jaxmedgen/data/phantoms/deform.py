@@ -17,7 +17,7 @@ from jaxmedgen.data.phantoms.anatomy import HEAD_CENTRE, REGION_GRID, regions
 from jaxmedgen.data.phantoms.template import Grid, regrid
 
 SQUARINGS = 5
-"""Halvings before integration: 2^-5 of a 40 mm velocity is below a sixth of a coarse voxel."""
+"""Halvings before integration: 2^-5 of a 30 mm velocity is a tenth of a voxel of 9 mm."""
 
 VELOCITY_GRID = Grid((24, 24, 24), (216.0, 216.0, 216.0), HEAD_CENTRE)
 """Where velocities live: 9 mm, whatever the resolution of the subjects."""
@@ -124,6 +124,16 @@ def modes(count: int, seed: int) -> Float[np.ndarray, "m x y z 3"]:
     fields = [size, aspect, atrophy, height][:count]
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, 7))))
     for _ in range(count - len(fields)):
-        field = 3.0 * smooth_noise(rng, grid, 28.0, 3)
+        field = 2.5 * smooth_noise(rng, grid, 30.0, 3)
         fields.append(field - field.mean((0, 1, 2)))
     return np.reshape(np.asarray(fields, np.float32), (count, *grid.shape, 3))
+
+
+@functools.cache
+def flexible() -> Float[np.ndarray, "x y z 1"]:
+    """1 in the brain, 0.35 in skull and face: bone varies less from subject to subject."""
+    inside = ndimage.gaussian_filter(regions()["hull"], 4.0)
+    return (
+        0.35
+        + 0.65 * np.clip(regrid(inside, REGION_GRID.affine, VELOCITY_GRID, 0.0), 0, 1)[..., None]
+    )

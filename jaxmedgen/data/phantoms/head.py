@@ -15,7 +15,7 @@ from scipy import ndimage
 from jaxmedgen.data.phantoms.anatomy import REGION_GRID, Ellipsoid, ellipsoid, regions
 
 TISSUES = ("fluid", "bone", "marrow", "muscle", "fat")
-"""Extra-cerebral tissues; ``fluid`` fills the eyes."""
+"""Extra-cerebral tissues; ``fluid`` fills eyes and spinal canal, the cord counts as marrow."""
 
 FACE: tuple[Ellipsoid, ...] = (
     ((0.0, 34.0, -62.0), (58.0, 52.0, 58.0)),
@@ -45,7 +45,7 @@ def head() -> dict[str, Float[np.ndarray, "x y z"]]:
     grid = REGION_GRID
     step = grid.spacing[0]
     x, y, z = grid.axes()
-    hull = ndimage.gaussian_filter(regions()["hull"], 2.0)
+    hull = ndimage.gaussian_filter(regions()["hull"], 1.5)
     inner = hull > 0.45
     inner |= regions()["hull"] > 0.5
     outside = ndimage.distance_transform_edt(~inner) * step
@@ -56,7 +56,7 @@ def head() -> dict[str, Float[np.ndarray, "x y z"]]:
     noise = [ndimage.gaussian_filter(rng.standard_normal(grid.shape), s) for s in (1.3, 6.0)]
     mottle, slow = (n / n.std() for n in noise)
     depth = distance - 0.6 * slow
-    gap = 2.6  # CSF between cortex and dura, mm
+    gap = 2.0  # CSF between cortex and dura, mm
     base = _soft(-22 - z + 0.25 * y, 12.0) * np.ones(grid.shape)  # 1 below the skull base
     bone_end = gap + 6.5
     skin = gap + 14.5 + 1.5 * slow
@@ -67,8 +67,8 @@ def head() -> dict[str, Float[np.ndarray, "x y z"]]:
     below *= _soft(-6 - z, 20.0)
     cavity = _soft(gap - distance, step)
     behind = y + 45.0 - 0.12 * (z + 72.0)  # from the axis of cord and spine
-    cord = _soft(9 - np.hypot(x, behind), step) * _soft(-64 - z, step)
-    cavity = np.maximum(cavity, cord)
+    canal = _soft(9 - np.hypot(x, behind), step) * _soft(-66 - z, step)
+    cord = _soft(5.5 - np.hypot(x, behind), step) * _soft(-66 - z, step)
     bone = _soft(depth - gap, step) * _soft(bone_end - depth, step)
     marrow = np.exp(-(((depth - gap - 3.4) / 1.3) ** 2)) * (1 - base) * 0.8
     spine = np.hypot(x / 1.2, behind - 4.0)
@@ -92,7 +92,8 @@ def head() -> dict[str, Float[np.ndarray, "x y z"]]:
     layers = {}
     for name, share in (
         ("air", air),
-        ("fluid", fluid),
+        ("cord", cord),
+        ("fluid", np.maximum(fluid, canal)),
         ("orbit", orbit),
         ("marrow", marrow),
         ("bone", bone),
@@ -102,6 +103,7 @@ def head() -> dict[str, Float[np.ndarray, "x y z"]]:
         layers[name] = left * share
         left = left - layers[name]
     layers["fat"] = layers["fat"] + layers["orbit"]
+    layers["marrow"] = layers["marrow"] + layers["cord"]
     layers["muscle"] = left
     masks = {"cavity": cavity} | {name: layers[name] for name in TISSUES}
     return {name: np.asarray(mask, dtype=np.float32) for name, mask in masks.items()}

@@ -28,18 +28,22 @@ class Lesions:
         axes: their half-axes, ``[n, 3]``.
         lobes: centres of the tumour's balls, ``[m, 3]``; empty without a tumour.
         radii: their radii, ``[m]``.
+        waves: wave vectors (radians a mm, ``[w, 3]``) that roughen the tumour's surface.
+        phases: their phases, ``[w]``.
     """
 
     centres: Float[np.ndarray, "n 3"]
     axes: Float[np.ndarray, "n 3"]
     lobes: Float[np.ndarray, "m 3"]
     radii: Float[np.ndarray, " m"]
+    waves: Float[np.ndarray, "w 3"]
+    phases: Float[np.ndarray, " w"]
 
 
 @functools.cache
 def _sites() -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Float[np.ndarray, "m 3"]]:
     """Where lesions may start: white-matter points with weights, and points deep in the brain."""
-    reference: Atlas = atlas(subject_grid((72, 72, 72), False), False)
+    reference: Atlas = atlas(subject_grid((48, 48, 48), False), False)
     names = reference.structures
     white = reference.maps[..., names.index("white")]
     away = reference.maps[..., -1]
@@ -49,7 +53,7 @@ def _sites() -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Float[n
     distance = away[tuple(points.T)]
     keep = (mm[:, 2] > -5) & (np.abs(mm[:, 0]) > 8) & (distance > 2)
     mm, distance = mm[keep], distance[keep]
-    weight = np.exp(-distance / 5.0) + 0.02
+    weight = np.exp(-distance / 4.0) + 0.004
     x, y, z = mm.T
     deep = mm[(np.abs(x) > 22) & (np.abs(x) < 42) & (np.abs(y + 17) < 45) & (z > 0) & (z < 45)]
     return mm, weight / weight.sum(), deep
@@ -59,10 +63,10 @@ def draw(rng: np.random.Generator, kinds: tuple[str, ...]) -> Lesions:
     """Random lesions of `kinds` for one subject."""
     points, weight, deep = _sites()
     centres, axes = np.zeros((0, 3)), np.zeros((0, 3))
-    lobes, radii = np.zeros((0, 3)), np.zeros(0)
+    lobes, radii, waves, phases = np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)), np.zeros(0)
     if "wmh" in kinds:
-        start = points[rng.choice(len(points), size=int(rng.integers(3, 10)), p=weight)]
-        size = rng.lognormal(np.log(4.0), 0.3, len(start))
+        start = points[rng.choice(len(points), size=int(rng.integers(6, 20)), p=weight)]
+        size = rng.lognormal(np.log(3.5), 0.35, len(start))
         # Three ellipsoids a lesion, the second and third shifted by about its radius.
         shift = rng.normal(0, 0.7, (3, len(start), 3)) * size[:, None]
         shift[0] = 0
@@ -74,7 +78,10 @@ def draw(rng: np.random.Generator, kinds: tuple[str, ...]) -> Lesions:
         lobes = centre + rng.normal(0, 0.45, (4, 3)) * size
         lobes[0] = centre
         radii = size * np.array([1.0, *rng.uniform(0.5, 0.85, 3)])
-    return Lesions(*(np.asarray(a, np.float32) for a in (centres, axes, lobes, radii)))
+        waves = rng.normal(0, 0.25, (6, 3))
+        phases = rng.uniform(0, 2 * np.pi, 6)
+    fields = (centres, axes, lobes, radii, waves, phases)
+    return Lesions(*(np.asarray(a, np.float32) for a in fields))
 
 
 def mass_effect(lesions: Lesions) -> Float[np.ndarray, "x y z 3"]:
@@ -115,8 +122,13 @@ def paint(
         for centre, radius in zip(lesions.lobes, lesions.radii):
             gap = np.sqrt(((points - centre) ** 2).sum(1)) - radius
             distance = np.minimum(distance, gap)
+        near = np.flatnonzero(distance < 25)
+        rough = np.sin(points[near] @ lesions.waves.T + lesions.phases)
+        distance[near] += 1.1 * rough.sum(1)
+        # The rim is 2 to 8 mm thick.
+        thick = 5.0 + 1.2 * np.cos(points[near] @ lesions.waves.T).sum(1)
         solid = np.clip(0.5 - distance / 2.5, 0, 1)
-        parts["core"] = np.clip(0.5 - (distance + 5.0) / 2.5, 0, 1)
+        parts["core"][near] = np.clip(0.5 - (distance[near] + thick.clip(2, 8)) / 2.5, 0, 1)
         parts["rim"] = solid - parts["core"]
         oedema = np.clip(0.5 - (distance - 11.0) / 8.0, 0, 1) * np.clip(1.5 * white - 0.2, 0, 1)
         parts["lesion"] = np.maximum(parts["lesion"], oedema) * (1 - solid)

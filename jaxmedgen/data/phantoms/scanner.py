@@ -16,16 +16,16 @@ from jaxmedgen.data.phantoms.template import Grid, smooth
 
 CONTRASTS: Mapping[str, Mapping[str, float]] = {
     "t1": {
-        "csf": 0.16, "ventricle": 0.14, "cortex": 0.56, "white": 0.86, "deep": 0.64,
-        "cerebellar_grey": 0.56, "cerebellar_white": 0.84, "stem": 0.80, "fluid": 0.14,
-        "bone": 0.07, "marrow": 0.62, "muscle": 0.46, "fat": 1.05,
-        "lesion": 0.52, "core": 0.25, "rim": 0.55, "texture": 1.0,
+        "csf": 0.16, "ventricle": 0.14, "cortex": 0.52, "white": 0.86, "deep": 0.62,
+        "cerebellar_grey": 0.54, "cerebellar_white": 0.84, "stem": 0.80, "fluid": 0.14,
+        "bone": 0.06, "marrow": 0.58, "muscle": 0.44, "fat": 0.98,
+        "lesion": 0.50, "core": 0.25, "rim": 0.55, "texture": 1.0,
     },
     "t1ce": {
-        "csf": 0.16, "ventricle": 0.14, "cortex": 0.58, "white": 0.84, "deep": 0.65,
-        "cerebellar_grey": 0.59, "cerebellar_white": 0.82, "stem": 0.79, "fluid": 0.14,
-        "bone": 0.07, "marrow": 0.66, "muscle": 0.52, "fat": 1.05,
-        "lesion": 0.52, "core": 0.25, "rim": 1.25, "texture": 1.0,
+        "csf": 0.16, "ventricle": 0.14, "cortex": 0.54, "white": 0.84, "deep": 0.63,
+        "cerebellar_grey": 0.56, "cerebellar_white": 0.82, "stem": 0.79, "fluid": 0.14,
+        "bone": 0.06, "marrow": 0.62, "muscle": 0.48, "fat": 0.98,
+        "lesion": 0.52, "core": 0.25, "rim": 1.10, "texture": 1.0,
     },
     "t2": {
         "csf": 1.00, "ventricle": 1.05, "cortex": 0.55, "white": 0.36, "deep": 0.44,
@@ -34,8 +34,8 @@ CONTRASTS: Mapping[str, Mapping[str, float]] = {
         "lesion": 0.74, "core": 0.95, "rim": 0.66, "texture": -0.8,
     },
     "flair": {
-        "csf": 0.12, "ventricle": 0.07, "cortex": 0.58, "white": 0.45, "deep": 0.51,
-        "cerebellar_grey": 0.55, "cerebellar_white": 0.46, "stem": 0.47, "fluid": 0.08,
+        "csf": 0.12, "ventricle": 0.07, "cortex": 0.62, "white": 0.46, "deep": 0.54,
+        "cerebellar_grey": 0.60, "cerebellar_white": 0.48, "stem": 0.47, "fluid": 0.08,
         "bone": 0.05, "marrow": 0.34, "muscle": 0.30, "fat": 0.62,
         "lesion": 0.92, "core": 0.40, "rim": 0.80, "texture": -0.5,
     },
@@ -74,8 +74,8 @@ SITES: Mapping[str, Site] = {
     # c: a 7 T one, steep contrast and strong bias; d: low field, noisy and blurred.
     "a": Site(),
     "b": Site(contrast=0.8, gamma=0.8, noise=0.05, bias=0.15, fwhm=(2.0, 2.0, 6.0), spread=0.04),
-    "c": Site(contrast=1.15, gamma=1.25, noise=0.03, bias=0.35, spread=0.04),
-    "d": Site(contrast=0.75, gamma=1.0, noise=0.09, bias=0.10, fwhm=(5.0, 5.0, 5.0), spread=0.05),
+    "c": Site(contrast=1.15, gamma=1.25, noise=0.03, bias=0.28, spread=0.04),
+    "d": Site(contrast=0.75, gamma=1.0, noise=0.07, bias=0.10, fwhm=(5.0, 5.0, 5.0), spread=0.05),
 }
 """Predefined scanners; train on one and test on another to see a site shift."""
 

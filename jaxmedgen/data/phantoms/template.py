@@ -9,7 +9,6 @@ NeuroImage 54 (2011); nilearn `datasets.load_mni152_template` and its siblings.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import pathlib
 
@@ -17,9 +16,6 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
-
-NATIVE_FWHM = 1.0
-"""Resolution of the template's own voxels in mm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +62,8 @@ def _folder() -> pathlib.Path:
     return pathlib.Path(spec.origin).parent / "datasets" / "data"
 
 
-@functools.cache
 def template() -> tuple[Float[np.ndarray, "x y z 3"], Float[np.ndarray, "4 4"]]:
-    """T1, grey matter and white matter in [0, 1] at 1 mm, and their affine.
+    """T1, grey matter and white matter in [0, 1] at 1 mm, and their affine (0.2 s, 104 MB).
 
     Raises:
         FileNotFoundError: this version of nilearn carries no such map.

@@ -42,13 +42,14 @@ def get_config(argument: str = "") -> ConfigDict:
                 "label_map": "",  # CSV or JSON file: value in the files -> class
                 "shape": {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (160, 160, 160)}[size],
                 "spacing": 0.0,  # mm; 0 keeps the median of the data set (folder)
-                "normalisation": "zscore",
+                "normalization": "zscore",
                 "train": 12,
                 "validation": 4,
                 "test": 8,
                 "seed": 0,
                 "contrasts": ("t1",),
-                "lesions": False,
+                "classes": "tissue",  # phantoms: tissue (3 classes) | anatomy (7)
+                "lesions": (),
                 "train_site": "a",
                 "test_site": "b",
             },

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmedgen.data.sources import Source
-from jaxmedgen.metrics.segmentation import evaluate_case
-from jaxmedgen.ops.sliding_window import sliding_window_inference
+from jaxmedgen.metrics.segmentation import evaluate_case, foreground_mean
+from jaxmedgen.ops.sliding_window import InferenceAborted, sliding_window_inference
 from jaxmedgen.systems.base import CanPredict, PlayerVariables, evaluation_variables
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
 from jaxmedgen.train.state import TrainState
@@ -41,7 +41,7 @@ class CaseResult:
     @property
     def dice(self) -> float:
         """Mean Dice over the foreground classes, absent ones left out; NaN if all are."""
-        return mean_dice(self.scores)
+        return foreground_mean(self.scores)
 
 
 class Predictor:
@@ -80,20 +80,17 @@ class Predictor:
             -(-n // self._multiple) * self._multiple for n in image.shape[:-1]
         )
 
-        def abort() -> bool:
-            if stop is not None and stop:
-                raise Interrupted("stopped while predicting")
-            return False
-
-        labels = sliding_window_inference(
-            lambda patch: self._predict(variables, patch),
-            image,
-            size,
-            overlap=self._overlap,
-            reduce="argmax",
-            abort=abort,
-        )
-        return np.asarray(labels, np.int32)
+        try:
+            return sliding_window_inference(
+                lambda patch: self._predict(variables, patch),
+                image,
+                size,
+                overlap=self._overlap,
+                reduce="argmax",
+                abort=None if stop is None else lambda: bool(stop),
+            )
+        except InferenceAborted:
+            raise Interrupted("stopped while predicting") from None
 
 
 def evaluate_source(
@@ -115,15 +112,8 @@ def evaluate_source(
             raise ValueError(f"subject {name} has no {' and no '.join(missing)} to evaluate")
         prediction = predictor(variables, np.asarray(record["image"]), stop)
         label = np.asarray(record["label"])
-        scores = evaluate_case(prediction, label, source.info.class_names[1:], source.info.spacing)
+        scores = evaluate_case(prediction, label, source.info.class_names, source.info.spacing)
         yield CaseResult(name, scores, np.asarray(record["image"]), label, prediction)
-
-
-def mean_dice(scores: Scores) -> float:
-    """Mean Dice over classes, NaN (absent in reference and prediction) left out."""
-    values = [metrics["dice"] for metrics in scores.values()]
-    values = [v for v in values if not np.isnan(v)]
-    return float(np.mean(values)) if values else float("nan")
 
 
 def validator(

@@ -19,8 +19,9 @@ from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.segmentation import deep_supervision_loss, dice_ce_loss
-from jaxmedgen.metrics.segmentation import dice_per_class
+from jaxmedgen.metrics.segmentation import dice_score
 from jaxmedgen.nets.unet import UNet
+from jaxmedgen.ops.collectives import all_sum
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.optim import optimizer, schedule
@@ -126,8 +127,10 @@ class Segmenter:
             return dice_ce_loss(logits, label, ignore_label=self.ignore_label)
 
         value = deep_supervision_loss(loss, outputs, label)
-        dice = dice_per_class(jax.lax.stop_gradient(outputs[0]), label)
-        metrics = {"dice": jnp.nanmean(dice[..., 1:])}
+        # Samples without foreground score NaN: a mean over the others, of the whole batch.
+        dice = dice_score(jax.lax.stop_gradient(outputs[0]), label)
+        total, count = all_sum(jnp.nansum(dice)), all_sum(jnp.sum(~jnp.isnan(dice)))
+        metrics = {"dice": total / jnp.maximum(count, 1)}
         return value, LossOutputs(metrics=metrics, variables={PLAYER: updated})
 
 

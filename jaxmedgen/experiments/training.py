@@ -1,0 +1,127 @@
+"""One training run in a work folder: what ``bin/train`` and each run of an ablation do."""
+
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxmedgen import configuration
+from jaxmedgen.configuration import ConfigError
+from jaxmedgen.data.build import Sources
+from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.experiments.evaluation import Predictor, validator
+from jaxmedgen.systems.base import CanPredict, System
+from jaxmedgen.train.environment import describe_environment, use_compilation_cache, write_json
+from jaxmedgen.train.interrupt import StopSignal
+from jaxmedgen.train.loop import FitResult, LoopSettings, fit
+from jaxmedgen.train.parallel import Parallel, ParallelSettings
+from jaxmedgen.train.progress import Progress
+
+_MAY_CHANGE = (
+    "eval_every",
+    "checkpoint_every",
+    "log_every",
+    "profile_at",
+    "parallel.backend",
+    "parallel.data",
+    "parallel.space",
+)
+"""Settings that a resumed run may have otherwise than the run it goes on with."""
+
+
+def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes ``config.json`` and ``environment.json``, or checks that they fit this run.
+
+    Raises:
+        ConfigError: the folder belongs to a run with other settings.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "config.json"
+    if path.exists():
+        before = configuration.from_json(path.read_text())
+        changed = [
+            line
+            for line in configuration.differences(before, config)
+            if line.split(":")[0] not in _MAY_CHANGE
+        ]
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a run with other settings ({'; '.join(changed[:4])}): "
+                "use another --workdir, or the same settings to go on"
+            )
+    if jax.process_index() == 0:
+        write_json(path, config.to_dict())
+        write_json(workdir / "environment.json", describe_environment())
+
+
+def loop_settings(config: ConfigDict) -> LoopSettings:
+    """The loop's part of a configuration."""
+    return LoopSettings(
+        steps=config.steps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        accumulate=config.accumulate,
+        log_every=config.log_every,
+        eval_every=config.eval_every,
+        checkpoint_every=config.checkpoint_every,
+        profile_at=config.profile_at,
+    )
+
+
+def predictor(system: CanPredict, config: ConfigDict) -> Predictor:
+    """The whole-volume predictor of a configuration."""
+    multiple = 2 ** (len(config.net.features) - 1)
+    return Predictor(system, tuple(config.patch_size) or None, multiple=multiple)
+
+
+def train(
+    config: ConfigDict,
+    sources: Sources,
+    system: System,
+    workdir: pathlib.Path,
+    *,
+    stop: StopSignal | None = None,
+    progress: Progress | None = None,
+    cache: pathlib.Path | None = None,
+) -> FitResult:
+    """Trains `system` on ``sources.train``, from the last checkpoint in `workdir` if any.
+
+    Args:
+        config: a configuration of `configs/`.
+        sources: training and validation subjects (validation may be empty).
+        system: what is trained.
+        workdir: the run's folder.
+        stop: an active signal catcher, or None for one of its own.
+        progress: where to show progress.
+        cache: folder of compiled programs; ``workdir/cache`` by default.
+
+    Raises:
+        ConfigError: `workdir` belongs to a run with other settings.
+        Interrupted, NonFiniteError, CheckpointError: see `train.loop.fit`.
+    """
+    use_compilation_cache(cache or workdir / "cache")
+    claim_workdir(config, workdir)
+    settings = loop_settings(config)
+    stream = training_stream(
+        sources.train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        patch_size=tuple(config.patch_size) or None,
+        foreground_probability=config.foreground_probability,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    validate: Any = None
+    if config.eval_every and len(sources.validation) and isinstance(system, CanPredict):
+        validate = validator(predictor(system, config), sources.validation)
+    return fit(
+        system,
+        stream,
+        settings,
+        workdir,
+        parallel=Parallel(ParallelSettings(**config.parallel)),
+        validate=validate,
+        stop=stop,
+        progress=progress,
+    )

@@ -46,7 +46,7 @@ def sample(
         w = (high if bits[0] else near)[:, 0] * (high if bits[1] else near)[:, 1]
         weights[:, corner] = w * (high if bits[2] else near)[:, 2]
     rows = np.arange(0, 8 * count + 1, 8, dtype=np.int32)
-    matrix = sparse.csr_matrix(
+    matrix = sparse.csr_array(
         (weights.ravel(), columns.ravel(), rows), shape=(count, int(shape.prod()))
     )
     return matrix @ volume.reshape(-1, volume.shape[-1])

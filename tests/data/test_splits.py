@@ -1,0 +1,92 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxmedgen.data import splits
+from jaxmedgen.data.untrusted import DataError
+
+NAMES = [f"case_{i:02d}" for i in range(20)]
+SCANS = [f"sub-{i:02d}_ses-{j}_T1w" for i in range(8) for j in range(3)]
+
+
+def test_split_is_a_partition_that_ignores_file_order():
+    split = splits.train_test_split(NAMES, test_fraction=0.25, seed=1)
+    assert len(split.test) == 5 and sorted(split.train + split.test) == NAMES
+    assert splits.train_test_split(NAMES[::-1], test_fraction=0.25, seed=1) == split
+    assert splits.train_test_split(NAMES, test_count=5, seed=1) == split
+    assert splits.train_test_split(NAMES, test_fraction=0.25, seed=2) != split
+
+
+@settings(max_examples=20, deadline=None)
+@given(folds=st.integers(2, 8), seed=st.integers(0, 99))
+def test_folds_test_every_patient_once_and_never_split_one(folds, seed):
+    parts = splits.k_fold(SCANS, folds, seed=seed)
+    assert sorted(n for p in parts for n in p.test) == sorted(SCANS)
+    sizes = [len({splits.patient_of(n) for n in p.test}) for p in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for part in parts:
+        assert sorted(part.train + part.test) == sorted(SCANS)
+        assert not {n[:6] for n in part.train} & {n[:6] for n in part.test}
+
+
+def test_smaller_training_sets_are_nested_and_survive_new_cases():
+    few = splits.first_patients(NAMES, 3, seed=4)
+    more = splits.first_patients(NAMES, 7, seed=4)
+    assert len(few) == 3 and more[:3] == few
+    grown = splits.first_patients([*NAMES, "case_99"], 8, seed=4)
+    assert [n for n in grown if n != "case_99"][:7] == list(more)
+
+
+def test_patients():
+    assert splits.patient_of("sub-01_ses-2_T1w") == "sub-01"
+    assert splits.patient_of("sub-01") == "sub-01"
+    assert splits.patient_of("subject1_a") == "subject1_a"
+    split = splits.train_test_split(
+        ["a1", "a2", "b1", "b2"], test_count=1, patient=lambda name: name[0]
+    )
+    assert {n[0] for n in split.test} != {n[0] for n in split.train} and len(split.test) == 2
+
+
+def test_leakage_is_refused():
+    with pytest.raises(DataError, match="1 patients are in training and test \\(sub-01\\)"):
+        splits.check_split(splits.Split(("sub-01_ses-1",), ("sub-01_ses-2",)))
+    with pytest.raises(DataError, match="case names occur twice: a"):
+        splits.train_test_split(["a", "b", "a"], test_count=1)
+    with pytest.raises(DataError, match="occur twice"):
+        splits.k_fold(["a", "b", "a"], 2)
+
+
+@pytest.mark.parametrize(
+    "bad", [{}, {"test_count": 2, "test_fraction": 0.2}, {"test_count": 20}, {"test_count": 0}]
+)
+def test_bad_counts_are_refused(bad):
+    with pytest.raises(ValueError, match=r"give either|leaves one side empty"):
+        splits.train_test_split(NAMES, **bad)
+
+
+def test_bad_folds_are_refused():
+    with pytest.raises(ValueError, match="9 folds do not fit 8 patients"):
+        splits.k_fold(SCANS, 9)
+    with pytest.raises(ValueError, match="0 patients asked for"):
+        splits.first_patients(NAMES, 0)
+
+
+def test_nnunet_splits(tmp_path):
+    folds = [{"train": ["a", "b"], "val": ["c"]}, {"train": ["b", "c"], "val": ["a"]}]
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps(folds))
+    read = splits.read_nnunet_splits(tmp_path, ["a", "b", "c", "d"])
+    assert read == [splits.Split(("a", "b"), ("c",)), splits.Split(("b", "c"), ("a",))]
+    with pytest.raises(DataError, match=r"fold 0 names missing cases \['c'\]"):
+        splits.read_nnunet_splits(path, ["a", "b"])
+    path.write_text(json.dumps([{"train": ["a"], "val": ["a"]}]))
+    with pytest.raises(DataError, match="in training and test"):
+        splits.read_nnunet_splits(path)
+    path.write_text("{}[")
+    with pytest.raises(DataError, match="not an nnU-Net split"):
+        splits.read_nnunet_splits(path)
+    path.unlink()
+    with pytest.raises(DataError, match="No such file"):
+        splits.read_nnunet_splits(path)

@@ -36,13 +36,17 @@ SIZES = ("reference_size", "prediction_size")
 """Areas (mm^2) or volumes (mm^3); they tell missed and spurious structures from measured ones."""
 
 
+TOLERANCE = 1.0
+"""Distance in mm that the surface Dice forgives unless told otherwise."""
+
+
 def evaluate_case(
     prediction: Shaped[np.ndarray, "*p"],
     reference: Shaped[np.ndarray, "*r"],
     class_names: Sequence[str],
     spacing: Sequence[float | int],
     *,
-    tolerance: float | int = 1.0,
+    tolerance: float | int = TOLERANCE,
 ) -> dict[str, dict[str, float]]:
     """Dice, IoU, surface Dice, HD95 and ASSD of every foreground class of one case.
 

@@ -19,7 +19,7 @@ Cases = Mapping[str, segmentation.Scores]
 LABELS = {
     "dice": "Dice",
     "iou": "IoU",
-    "nsd": "surface Dice",
+    "nsd": "Surface Dice",
     "hd95": "HD95 (mm)",
     "assd": "ASSD (mm)",
 }

@@ -1,0 +1,271 @@
+"""The ablation's answer as data: means, intervals, paired differences, corrected p-values.
+
+Dice of a case is its mean over foreground classes; seeds are averaged per case before anything is
+compared, so that cases are the independent unit (`jaxmedgen.metrics.statistics`). Holm's correction
+runs over every comparison on the page (arms x budgets), since the answer speaks of all of them.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+from jaxtyping import Float
+
+from jaxmedgen.metrics import segmentation, statistics
+from jaxmedgen.report import formats
+from jaxmedgen.report.results import AblationResults
+
+ALPHA = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmResult:
+    """One arm at one label budget.
+
+    Attributes:
+        arm: name of the arm.
+        budget: number of labelled training cases.
+        score: mean foreground Dice over cases with its 95 % bootstrap interval.
+        case_scores: Dice of every scored case, averaged over seeds.
+        seeds: number of finished runs.
+        seed_sd: standard deviation over seeds of the mean Dice; 0 for one seed.
+        difference: against the reference arm; None for the reference itself or where it is missing.
+        p_holm: corrected p-value; None where there is no difference.
+        seconds: mean wall time a run.
+        augmenter_seconds: mean wall time of training the arm's generative model.
+    """
+
+    arm: str
+    budget: int
+    score: statistics.Interval
+    case_scores: dict[str, float]
+    seeds: int
+    seed_sd: float
+    difference: statistics.PairedDifference | None
+    p_holm: float | None
+    seconds: float
+    augmenter_seconds: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p-value is below 0.05."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The statistics table with the answer in words.
+
+    Attributes:
+        reference_arm: the arm that the others are compared with.
+        rows: by budget, then in the arms' order; arms without a scored run are left out.
+        comparisons: number of p-values that Holm's correction covers.
+        answer: one or two sentences.
+        notes: what limits the answer: few cases, missing runs.
+    """
+
+    reference_arm: str
+    rows: tuple[ArmResult, ...]
+    comparisons: int
+    answer: str
+    notes: tuple[str, ...]
+
+    def find(self, arm: str, budget: int) -> ArmResult | None:
+        """The row of one arm and budget, if it has one."""
+        for row in self.rows:
+            if (row.arm, row.budget) == (arm, budget):
+                return row
+        return None
+
+
+def score_matrix(
+    results: AblationResults, arm: str, budget: int, metric: str = "dice", class_name: str = ""
+) -> Float[np.ndarray, "seeds cases"]:
+    """Scores of one arm and budget, one row a seed, one column a case of `results.cases`.
+
+    The mean over foreground classes, or one class; NaN where a case is not scored.
+    """
+    matrix = np.full((len(results.select(arm, budget)), len(results.cases)), np.nan)
+    for i, run in enumerate(results.select(arm, budget)):
+        for j, case in enumerate(results.cases):
+            scores = run.scores.get(case)
+            if scores is None:
+                continue
+            if class_name:
+                matrix[i, j] = scores.get(class_name, {}).get(metric, math.nan)
+            else:
+                matrix[i, j] = segmentation.foreground_mean(scores, metric)
+    return matrix
+
+
+def summarise(results: AblationResults) -> Summary:
+    """Means, intervals and comparisons of every arm and budget, and the answer in words.
+
+    Raises:
+        ValueError: no run scored any case.
+    """
+    rows = []
+    for budget in results.budgets:
+        reference = score_matrix(results, results.reference_arm, budget)
+        for arm in results.arms:
+            scores = score_matrix(results, arm, budget)
+            if not np.isfinite(scores).any():
+                continue
+            rows.append(_row(results, arm, budget, scores, reference))
+    if not rows:
+        raise ValueError("no run scored any case: there is nothing to report")
+    compared = [i for i, row in enumerate(rows) if row.difference is not None]
+    corrected = statistics.holm([rows[i].difference.p_value for i in compared])
+    for i, p_value in zip(compared, corrected):
+        rows[i] = dataclasses.replace(rows[i], p_holm=p_value)
+    return Summary(
+        reference_arm=results.reference_arm,
+        rows=tuple(rows),
+        comparisons=len(compared),
+        answer=_answer(results, rows),
+        notes=tuple(_notes(results, rows, len(compared))),
+    )
+
+
+def print_summary(summary: Summary, console: rich.console.Console | None = None) -> None:
+    """The table and the answer, for the terminal."""
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    table.add_column("labels", justify="right")
+    table.add_column("arm")
+    for heading in ("Dice [95 % CI]", f"vs {summary.reference_arm} [95 % CI]", "p (Holm)", "time"):
+        table.add_column(heading, justify="right")
+    budget = None
+    for row in summary.rows:
+        if budget is not None and row.budget != budget:
+            table.add_section()
+        table.add_row(
+            "" if row.budget == budget else str(row.budget),
+            row.arm,
+            formats.interval(row.score),
+            "reference" if row.arm == summary.reference_arm else formats.difference(row.difference),
+            formats.p_value(row.p_holm),
+            formats.duration(row.seconds + row.augmenter_seconds),
+            style="bold" if row.significant else None,
+        )
+        budget = row.budget
+    console = console or rich.console.Console()
+    console.print(table)
+    console.print(summary.answer, highlight=False)
+    for note in summary.notes:
+        console.print(f"Note: {note}", style="dim", highlight=False)
+
+
+def _row(
+    results: AblationResults,
+    arm: str,
+    budget: int,
+    scores: Float[np.ndarray, "s cases"],
+    reference: Float[np.ndarray, "r cases"],
+) -> ArmResult:
+    runs = results.select(arm, budget)
+    by_case = statistics.seed_mean(scores)
+    by_seed = [float(np.nanmean(row)) for row in scores if np.isfinite(row).any()]
+    shared = np.isfinite(scores).any(axis=0) & np.isfinite(reference).any(axis=0)
+    compare = arm != results.reference_arm and shared.any()
+    return ArmResult(
+        arm=arm,
+        budget=budget,
+        score=statistics.mean_interval(by_case),
+        case_scores={c: float(s) for c, s in zip(results.cases, by_case) if not math.isnan(s)},
+        seeds=len(runs),
+        seed_sd=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else 0.0,
+        difference=statistics.paired_difference(scores, reference) if compare else None,
+        p_holm=None,
+        seconds=float(np.mean([run.seconds for run in runs])),
+        augmenter_seconds=float(np.mean([run.augmenter_seconds for run in runs])),
+    )
+
+
+def _answer(results: AblationResults, rows: Sequence[ArmResult]) -> str:
+    """What the comparison says, budget by budget; never more than the corrected test supports."""
+    compared = [row for row in rows if row.difference is not None]
+    if not compared:
+        return f"Nothing to compare: only the arm {results.reference_arm!r} has scores."
+    sentences = []
+    silent = []
+    for budget in results.budgets:
+        found = [row for row in compared if row.budget == budget]
+        better = [r for r in found if r.significant and r.difference.interval.mean > 0]
+        worse = [r for r in found if r.significant and r.difference.interval.mean < 0]
+        better.sort(key=lambda r: -r.difference.interval.mean)
+        if better:
+            first = better[0]
+            text = (
+                f"With {_labels(budget)}, {first.arm} raised mean foreground Dice from "
+                f"{first.score.mean - first.difference.interval.mean:.3f} to "
+                f"{first.score.mean:.3f} ({_gain(first)})"
+            )
+            if better[1:]:
+                text += "; also better: " + ", ".join(f"{r.arm} ({_gain(r)})" for r in better[1:])
+            sentences.append(text + ".")
+        if worse:
+            text = ", ".join(f"{r.arm} ({_gain(r)})" for r in worse)
+            sentences.append(f"With {_labels(budget)}, significantly worse: {text}.")
+        if found and not better and not worse:
+            silent.append(budget)
+    if silent:
+        least = min((r for r in compared if r.budget in silent), key=_closeness)
+        where = "at any label budget" if not sentences else f"with {_labels(*silent)}"
+        if len(results.budgets) == 1:
+            where = f"with {_labels(*silent)}"
+        sentences.append(
+            f"No arm differed significantly from the reference ({results.reference_arm}) {where} "
+            f"(closest: {least.arm}, {_labels(least.budget)}, {_gain(least)})."
+        )
+    cases = sorted({row.difference.interval.count for row in compared})
+    seeds = sorted({row.seeds for row in compared})
+    return " ".join(sentences) + f" n = {_range(cases)} test cases, {_range(seeds)} seeds per arm."
+
+
+def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int) -> list[str]:
+    notes = []
+    if comparisons:
+        fewest = min(row.difference.interval.count for row in rows if row.difference is not None)
+        floor = min(1.0, comparisons * statistics.smallest_p_value(fewest))
+        if floor >= ALPHA:
+            notes.append(
+                f"With {fewest} test cases and {comparisons} comparisons the smallest possible "
+                f"corrected p-value is {floor:.3f}: no difference, however large, can be called "
+                "significant here. Read the intervals, and add test cases for a test with power."
+            )
+    missing = [
+        f"{arm}/{budget} labels ({len(results.select(arm, budget))} of {len(results.seeds)} seeds)"
+        for budget in results.budgets
+        for arm in results.arms
+        if len(results.select(arm, budget)) < len(results.seeds)
+    ]
+    if missing:
+        notes.append("Runs are missing: " + ", ".join(missing) + ".")
+    return notes
+
+
+def _gain(row: ArmResult) -> str:
+    i = row.difference.interval
+    text = f"difference {i.mean:+.3f}"
+    if i.method != "single":
+        text += f", 95 % CI {i.low:+.3f} to {i.high:+.3f}"
+    p_value = formats.p_value(row.p_holm)
+    text += f", corrected p {p_value}" if p_value[0] == "<" else f", corrected p = {p_value}"
+    return formats.minus(text)
+
+
+def _closeness(row: ArmResult) -> tuple[float, float]:
+    return row.p_holm, -abs(row.difference.interval.mean)
+
+
+def _labels(*budgets: int) -> str:
+    text = ", ".join(map(str, budgets[:-1])) + (" or " if budgets[1:] else "") + str(budgets[-1])
+    return f"{text} labelled case" + ("" if budgets == (1,) else "s")
+
+
+def _range(values: Sequence[int]) -> str:
+    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"

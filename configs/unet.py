@@ -40,6 +40,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "kind": "brain",  # brain | shapes | folder | tfds
                 "folder": "",
                 "label_map": "",  # CSV or JSON file: value in the files -> class
+                "cache": "",  # folder for preprocessed scans; "" keeps them in memory
+                "target_of": (),  # generation label -> class, where synthesis needs finer labels
+                "target_names": (),
                 "shape": {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (160, 160, 160)}[size],
                 "spacing": 0.0,  # mm; 0 keeps the median of the data set (folder)
                 "normalization": "zscore",
@@ -77,7 +80,12 @@ def get_config(argument: str = "") -> ConfigDict:
             "augment": {
                 "preset": "light" if synthesis else arm,
                 "synthesis_probability": 0.5 if synthesis else 0.0,
-                "synthesis": {},
+                "synthesis": {
+                    "labels": 256,
+                    "contrast_means": None,
+                    "background_regions": 4,
+                    "strip_probability": 0.3,
+                },
             },
             "parallel": {"backend": "jit", "data": -1, "space": 2 if size == "pod" else 1},
         }

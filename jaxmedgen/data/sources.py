@@ -103,6 +103,51 @@ def subset(source: Source, indices: Sequence[int]) -> Subset:
     return Subset(source, tuple(int(i) for i in indices))
 
 
+@dataclasses.dataclass(frozen=True)
+class Relabelled:
+    """Another source whose label values are merged into coarser classes.
+
+    Attributes:
+        source: the subjects.
+        target_of: class of each label value of `source`.
+        class_names: of the classes.
+    """
+
+    source: Source
+    target_of: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The parent's info with the new class names."""
+        return dataclasses.replace(self.source.info, class_names=self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        record = self.source[index]
+        return {**record, "label": np.asarray(self.target_of, np.int32)[record["label"]]}
+
+
+def relabel(source: Source, target_of: Sequence[int], class_names: Sequence[str]) -> Relabelled:
+    """`source` with label value v shown as class ``target_of[v]``.
+
+    Raises:
+        ValueError: a label without a class, or classes and names that do not fit.
+    """
+    if len(target_of) != source.info.num_classes:
+        raise ValueError(
+            f"target_of names a class for {len(target_of)} labels, the data set has "
+            f"{source.info.num_classes}: {', '.join(source.info.class_names)}"
+        )
+    if sorted(set(target_of)) != list(range(len(class_names))):
+        raise ValueError(
+            f"target_of has the classes {sorted(set(target_of))} but {len(class_names)} are named"
+        )
+    return Relabelled(source, tuple(target_of), tuple(class_names))
+
+
 def in_memory(source: Source) -> ArraySource:
     """All subjects of `source`, read once and kept in memory."""
     return ArraySource([dict(source[i]) for i in range(len(source))], source.info)

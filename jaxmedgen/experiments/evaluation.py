@@ -76,17 +76,33 @@ class Predictor:
         Raises:
             Interrupted: `stop` was set between two windows.
         """
+        return np.asarray(self._run(variables, image, "argmax", stop), np.int32)
+
+    def probabilities(
+        self,
+        variables: PlayerVariables,
+        image: Float[np.ndarray, "*s c"],
+        *,
+        flips: bool = False,
+    ) -> Float[np.ndarray, "*s k"]:
+        """Class probabilities of one volume; with `flips` averaged over mirroring left-right."""
+        result = np.asarray(self._run(variables, image, "mean"), np.float32)
+        if flips:
+            mirrored = np.asarray(self._run(variables, image[::-1].copy(), "mean"), np.float32)
+            result = 0.5 * (result + mirrored[::-1])
+        return result
+
+    def _run(self, variables, image, reduce, stop=None):
         size = self._patch_size or tuple(
             -(-n // self._multiple) * self._multiple for n in image.shape[:-1]
         )
-
         try:
             return sliding_window_inference(
                 lambda patch: self._predict(variables, patch),
                 image,
                 size,
                 overlap=self._overlap,
-                reduce="argmax",
+                reduce=reduce,
                 abort=None if stop is None else lambda: bool(stop),
             )
         except InferenceAborted:

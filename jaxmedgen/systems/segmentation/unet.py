@@ -43,6 +43,7 @@ class Segmenter:
         synthesis_probability: chance that a sample's image is a synthetic one; 1 needs no images.
         channels: image channels; those of the synthesis where there are no real images.
         ignore_label: label value that counts in no loss, or None.
+        target_of: class of each label value, where the labels are finer than the classes.
     """
 
     net: UNet
@@ -52,6 +53,7 @@ class Segmenter:
     synthesis_probability: float = 0.0
     channels: int = 1
     ignore_label: int | None = None
+    target_of: tuple[int, ...] = ()
 
     def players(self) -> Mapping[str, PlayerSettings]:
         """One player, the segmenter."""
@@ -74,21 +76,27 @@ class Segmenter:
         label = batch["label"]
         split = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         if self.synthesis is None or self.synthesis_probability <= 0:
-            image, label = self.augmentation(split[:, 0], batch["image"], label)
-            return {**batch, "image": image, "label": label}
+            return {**batch, **self._augmented(split[:, 0], batch)}
         made, made_label = self.synthesis(split[:, 1], label)
         if made.shape[-1] != self.channels:
             made = jnp.broadcast_to(made, (*made.shape[:-1], self.channels))
         if self.synthesis_probability >= 1:
             return {**batch, "image": made, "label": made_label}
-        image, label = self.augmentation(split[:, 0], batch["image"], label)
+        real = self._augmented(split[:, 0], batch)
         chosen = jax.vmap(jax.random.bernoulli, (0, None))(split[:, 2], self.synthesis_probability)
         expand = chosen.reshape(-1, *[1] * (label.ndim - 1))
         return {
             **batch,
-            "image": jnp.where(expand[..., None], made, image),
-            "label": jnp.where(expand, made_label, label),
+            "image": jnp.where(expand[..., None], made, real["image"]),
+            "label": jnp.where(expand, made_label, real["label"]),
         }
+
+    def _augmented(self, keys: Key[Array, " b"], batch: Batch) -> Batch:
+        label = batch["label"]
+        if self.target_of:
+            label = jnp.asarray(self.target_of, jnp.int32)[label]
+        image, label = self.augmentation(keys, batch["image"], label)
+        return {"image": image, "label": label}
 
     def predict(
         self, variables: PlayerVariables, image: Float[Array, "b *s c"]
@@ -147,6 +155,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
             "the data set has label maps but no images: train on synthetic images "
             "(--config.augment.synthesis_probability=1.0)"
         )
+    target_of = tuple(config.data.target_of)
     rate = config.optimizer
     net = dict(config.net)
     if isinstance(net.get("dtype"), str):
@@ -165,8 +174,11 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
         augmentation=preset(config.augment.preset, info.spacing),
         synthesis=None
         if probability <= 0
-        else LabelToImage(spacing=info.spacing, **dict(config.augment.synthesis)),
+        else LabelToImage(
+            spacing=info.spacing, target_of=target_of or None, **dict(config.augment.synthesis)
+        ),
         synthesis_probability=probability,
         channels=channels,
         ignore_label=None if config.ignore_label < 0 else config.ignore_label,
+        target_of=target_of,
     )

@@ -1,0 +1,44 @@
+"""``bin/predict``: segments scans."""
+
+import pathlib
+from collections.abc import Sequence
+
+from jaxmedgen.cli.common import Parser, prepare_jax, workdir_argument
+
+EXAMPLE = """Segments a scan or a folder of scans: NIfTI in, NIfTI out on the scan's own grid.
+
+With several channels, the files of a case are NAME_0000.nii.gz, NAME_0001.nii.gz, ...
+With --reference (a label file or folder of the same names) Dice and distances are reported too.
+
+examples:
+  bin/predict --workdir work/unet --input scan.nii.gz --output segmented/
+  bin/predict --workdir work/unet --input scans/ --output segmented/ --reference labels/
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parses flags and predicts."""
+    parser = Parser(prog="bin/predict", description=EXAMPLE)
+    workdir_argument(parser)
+    parser.add_argument("--input", type=pathlib.Path, required=True, help="file or folder")
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder")
+    parser.add_argument("--reference", type=pathlib.Path, help="label file or folder to score with")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    parser.add_argument("--flips", action="store_true", help="average over left-right mirroring")
+    options = parser.parse_args(arguments)
+    prepare_jax()
+
+    from rich.console import Console
+
+    from jaxmedgen.experiments.prediction import predict_files
+
+    predict_files(
+        options.workdir,
+        options.input,
+        options.output,
+        reference=options.reference,
+        kind=options.checkpoint,
+        flips=options.flips,
+        console=Console(),
+    )
+    return 0

@@ -1,0 +1,148 @@
+"""Training, validation and test sources from a configuration's ``data`` group."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.label_map import read_label_map
+from jaxmedgen.data.phantoms.brain import BrainCohort
+from jaxmedgen.data.phantoms.shapes import Shapes
+from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.sources import DatasetInfo, Source, in_memory, relabel, subset
+from jaxmedgen.data.splits import first_patients, train_test_split
+
+KINDS = ("brain", "shapes", "folder", "tfds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Disjoint subjects of one data set.
+
+    Attributes:
+        train: with generation labels, where ``data.target_of`` merges them into fewer classes.
+        validation: with the classes that are predicted.
+        test: likewise.
+        info: the classes that are predicted, channels and spacing.
+    """
+
+    train: Source
+    validation: Source
+    test: Source
+    info: DatasetInfo
+
+
+def build_sources(data: Any) -> Sources:
+    """The sources that ``config.data`` describes.
+
+    Phantoms are generated once and kept in memory; folders are read and checked.
+
+    Args:
+        data: the ``data`` group of a configuration, see `configs/unet.py`.
+
+    Raises:
+        ValueError: unknown kind, or fewer subjects than asked for.
+        DataError: broken or missing files in a folder, all listed.
+    """
+    if data.kind == "brain":
+        parts = _brain(data)
+    elif data.kind == "shapes":
+        parts = _shapes(data)
+    elif data.kind == "folder":
+        parts = split_source(folder_source(data), data)
+    elif data.kind == "tfds":
+        from jaxmedgen.data.tfds_source import TfdsSource
+
+        parts = split_source(in_memory(TfdsSource(data.folder)), data)
+    else:
+        raise ValueError(f"unknown data.kind '{data.kind}': choose one of {', '.join(KINDS)}")
+    train, validation, test = parts
+    if not data.target_of:
+        return Sources(train, validation, test, train.info)
+    coarse = (relabel(part, data.target_of, data.target_names) for part in parts)
+    info = relabel(train, data.target_of, data.target_names).info
+    return Sources(train, *list(coarse)[1:], info)
+
+
+def folder_source(data: Any, prepared: Preprocessing | None = None) -> FolderSource:
+    """The folder ``data.folder``, preprocessed as ``data`` (or `prepared`) says; checks every file.
+
+    Raises:
+        ValueError: no folder is named.
+        DataError: broken or missing files, all listed.
+    """
+    if not data.folder:
+        raise ValueError("data.kind='folder' needs a folder: --config.data.folder=PATH")
+    label_map, names = read_label_map(data.label_map) if data.label_map else (None, ())
+    return FolderSource(
+        data.folder,
+        prepared or preprocessing(data),
+        label_map,
+        names or None,
+        cache_folder=data.cache or None,
+    )
+
+
+def preprocessing(data: Any) -> Preprocessing:
+    """How ``config.data`` prepares scans."""
+    spacing = data.spacing
+    if not isinstance(spacing, tuple | list):
+        spacing = (float(spacing),) * 3 if spacing > 0 else None
+    return Preprocessing(
+        spacing=None if spacing is None else tuple(float(s) for s in spacing),
+        shape=tuple(data.shape) or None,
+        normalization=data.normalization,
+    )
+
+
+def split_source(source: Source, data: Any) -> tuple[Source, Source, Source]:
+    """Training, validation and test subjects of one source, patients kept together.
+
+    ``data.test`` and ``data.validation`` patients are held out; of the others the first
+    ``data.train`` in a seeded order train (0 takes all).
+    """
+    names = source.info.case_names
+    rest, test = _hold_out(names, data.test, data.seed)
+    train, validation = _hold_out(rest, data.validation, data.seed + 1)
+    if data.train:
+        train = first_patients(train, data.train, seed=data.seed + 2)
+    number = {name: i for i, name in enumerate(names)}
+    return tuple(subset(source, [number[n] for n in part]) for part in (train, validation, test))
+
+
+def _hold_out(
+    names: Sequence[str], count: int, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if count == 0:
+        return tuple(names), ()
+    split = train_test_split(names, test_count=count, seed=seed)
+    return tuple(split.train), tuple(split.test)
+
+
+def _brain(data: Any) -> tuple[Source, Source, Source]:
+    counts = (data.train, data.validation, data.test)
+    starts = (0, data.train, data.train + data.validation)
+    sites = (data.train_site, data.train_site, data.test_site)
+    cohorts = (
+        BrainCohort(
+            size=size,
+            shape=tuple(data.shape),
+            seed=data.seed,
+            contrasts=tuple(data.contrasts),
+            classes=data.classes,
+            lesions=tuple(data.lesions),
+            site=site,
+            start=start,
+        )
+        for size, start, site in zip(counts, starts, sites)
+    )
+    return tuple(in_memory(cohort) for cohort in cohorts)
+
+
+def _shapes(data: Any) -> tuple[Source, Source, Source]:
+    counts = (data.train, data.validation, data.test)
+    starts = (0, data.train, data.train + data.validation)
+    return tuple(
+        in_memory(Shapes(size, tuple(data.shape), data.seed, start=start))
+        for size, start in zip(counts, starts)
+    )

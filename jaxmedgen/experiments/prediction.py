@@ -1,0 +1,130 @@
+"""Scans in, label maps out: each on the grid, orientation and affine of its own scan."""
+
+import pathlib
+
+import numpy as np
+from rich.console import Console
+
+from jaxmedgen.data.layouts import Case, discover
+from jaxmedgen.data.nifti import Volume, read_volume, stem, write_like
+from jaxmedgen.data.preprocess import invert_to_label
+from jaxmedgen.data.untrusted import DataError
+from jaxmedgen.experiments.evaluation import Scores
+from jaxmedgen.experiments.runs import TrainedRun, open_run, write_scores
+from jaxmedgen.experiments.training import predictor
+from jaxmedgen.metrics.segmentation import evaluate_case
+from jaxmedgen.report.pictures import save_png, three_planes
+from jaxmedgen.systems.base import CanPredict
+from jaxmedgen.train.environment import write_json
+
+
+def predict_files(
+    workdir: pathlib.Path,
+    source: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    reference: pathlib.Path | None = None,
+    kind: str = "last",
+    flips: bool = False,
+    console: Console,
+) -> dict[str, Scores]:
+    """Segments a scan or a folder of scans.
+
+    Args:
+        workdir: a trained run.
+        source: a NIfTI file, or a folder of them (channels as ``NAME_0000``, ...).
+        output: folder for ``NAME.nii.gz``, ``NAME.png``, ``labels.json``.
+        reference: label file, or folder of label files of the same names, to score with; its
+            values go through the run's label map.
+        kind: checkpoint, ``last`` or ``best``.
+        flips: average the probabilities over mirroring left-right.
+        console: where to print.
+
+    Returns:
+        Scores by case, where there is a reference.
+
+    Raises:
+        DataError: a file is missing or broken, or channels do not match.
+        ValueError: the run's system does not segment.
+    """
+    run = open_run(workdir)
+    if not isinstance(run.system, CanPredict):
+        raise ValueError(f"{run.config.system} does not segment")
+    cases = _cases(source, max(len(run.info.channel_names), 1))
+    variables, step = run.variables(kind)
+    predict = predictor(run.system, run.config)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "labels.json", dict(enumerate(run.info.class_names)))
+    scores: dict[str, Scores] = {}
+    for number, case in enumerate(cases, start=1):
+        volumes = [read_volume(path) for path in case.images]
+        image = _channels(case, volumes)
+        record, grid = run.preprocessing.apply(volumes[0].spacing, image=image)
+        probabilities = predict.probabilities(variables, record["image"], flips=flips)
+        label = invert_to_label(probabilities, grid)
+        path = output / f"{case.name}.nii.gz"
+        write_like(path, label.astype(np.uint8), volumes[0])
+        save_png(output / f"{case.name}.png", three_planes(image, label))
+        console.print(f"{number}/{len(cases)}  {path}", highlight=False)
+        truth = _reference(run, reference, case.name)
+        if truth is not None:
+            if truth.shape != label.shape:
+                raise DataError(
+                    f"{case.name}: reference of shape {truth.shape} is not on the scan's grid "
+                    f"{label.shape}"
+                )
+            scores[case.name] = evaluate_case(
+                label, truth, run.info.class_names, volumes[0].spacing
+            )
+    if scores:
+        write_scores(scores, output / "evaluation", console, step=step)
+    return scores
+
+
+def _cases(source: pathlib.Path, channels: int) -> list[Case]:
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder")
+    if source.is_file():
+        if channels > 1:
+            raise DataError(
+                f"{source} is one file but the run has {channels} channels: give a folder with "
+                "NAME_0000.nii.gz, NAME_0001.nii.gz, ..."
+            )
+        return [Case(stem(source), (source,), None)]
+    layout = discover(source, contents="images", require_labels=False)
+    bad = [c.name for c in layout.cases if len(c.images) != channels]
+    if bad:
+        raise DataError(
+            f"{source}: {', '.join(bad[:5])} do not have the run's {channels} channel(s)"
+        )
+    if not layout.cases:
+        problems = "; ".join(str(p) for p in layout.problems[:5])
+        raise DataError(f"{source}: no NIfTI files{': ' + problems if problems else ''}")
+    return list(layout.cases)
+
+
+def _channels(case: Case, volumes: list[Volume]) -> np.ndarray:
+    first = volumes[0]
+    arrays = []
+    for path, volume in zip(case.images, volumes):
+        if volume.array.ndim != len(volume.spacing):
+            raise DataError(f"{path}: has {volume.array.shape[-1]} volumes; give one of them")
+        if volume.array.shape != first.array.shape or not np.allclose(
+            volume.affine, first.affine, atol=1e-3
+        ):
+            raise DataError(f"{path} is not on the grid of {case.images[0]}: resample it first")
+        arrays.append(volume.array.astype(np.float32))
+    return np.stack(arrays, axis=-1)
+
+
+def _reference(run: TrainedRun, reference: pathlib.Path | None, name: str) -> np.ndarray | None:
+    if reference is None:
+        return None
+    path = reference
+    if reference.is_dir():
+        found = [p for p in sorted(reference.iterdir()) if stem(p) == name]
+        if not found:
+            return None
+        path = found[0]
+    label = read_volume(path, label=True).array
+    return run.remap(label)

@@ -1,0 +1,233 @@
+"""Runs in work folders: train one, open a trained one, score it, sample from it."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import nibabel as nib
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from jaxmedgen import configuration
+from jaxmedgen.configuration import ConfigError
+from jaxmedgen.data.build import build_sources, folder_source, preprocessing
+from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.label_map import read_label_map, remap
+from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.sources import DatasetInfo, Source
+from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
+from jaxmedgen.experiments.training import predictor, train
+from jaxmedgen.metrics import tables
+from jaxmedgen.report.pictures import montage, save_png, three_planes
+from jaxmedgen.systems.base import CanPredict, CanSample, System, build_system, evaluation_variables
+from jaxmedgen.train.checkpoint import Checkpointer
+from jaxmedgen.train.environment import write_json
+from jaxmedgen.train.loop import FitResult
+from jaxmedgen.train.metrics_log import MetricsLog
+from jaxmedgen.train.progress import Progress
+from jaxmedgen.types import Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A run's configuration, data description and system, with weights on demand."""
+
+    workdir: pathlib.Path
+    config: ConfigDict
+    info: DatasetInfo
+    preprocessing: Preprocessing
+    system: System
+
+    def remap(self, label: np.ndarray) -> np.ndarray:
+        """File values -> predicted classes, as in the training data."""
+        data = self.config.data
+        if data.label_map:
+            label = remap(label, read_label_map(data.label_map)[0])
+        if data.target_of:
+            label = np.asarray(data.target_of, np.int32)[label]
+        return label
+
+    def variables(self, kind: str = "last") -> tuple[dict[str, Variables], int]:
+        """Evaluation variables by player, and the step they are from.
+
+        Raises:
+            CheckpointError: there is no such checkpoint.
+        """
+        shape = self.preprocessing.shape or tuple(self.config.patch_size)
+        if tuple(self.config.patch_size):
+            shape = tuple(self.config.patch_size)
+        shape = shape or (2 ** len(self.config.net.features),) * len(self.info.spacing)
+        example = {
+            "image": np.zeros((1, *shape, len(self.info.channel_names) or 1), np.float32),
+            "label": np.zeros((1, *shape), np.int32),
+            "index": np.zeros(1, np.int32),
+        }
+        abstract = jax.eval_shape(self.system.init, jax.random.key(0), example)
+        like = jax.tree.map(_zeros, abstract)
+        checkpoints = Checkpointer(self.workdir)
+        state, _ = checkpoints.restore(like, kind)
+        checkpoints.close()
+        return evaluation_variables(state), int(state.step)
+
+
+def train_run(
+    config: ConfigDict, workdir: pathlib.Path, *, progress: Progress | None = None
+) -> FitResult:
+    """Trains a configuration on its data: what ``bin/train`` does."""
+    sources = build_sources(config.data)
+    if jax.process_index() == 0:
+        describe_data(workdir, sources.info, fitted_preprocessing(config, sources.train))
+    result = train(config, sources, build_system(config, sources.info), workdir, progress=progress)
+    return result
+
+
+def describe_data(workdir: pathlib.Path, info: DatasetInfo, prepared: Preprocessing) -> None:
+    """Writes ``dataset.json``: what prediction must know of the training data."""
+    write_json(
+        workdir / "dataset.json",
+        {
+            "class_names": info.class_names,
+            "channel_names": info.channel_names,
+            "spacing": info.spacing,
+            "preprocessing": json.loads(prepared.to_json()),
+        },
+    )
+
+
+def fitted_preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
+    """The preprocessing that brings new scans to where `source`'s subjects are."""
+    while not isinstance(source, FolderSource) and hasattr(source, "source"):
+        source = source.source
+    if isinstance(source, FolderSource):
+        return source.preprocessing
+    return dataclasses.replace(preprocessing(config.data), spacing=source.info.spacing)
+
+
+def open_run(workdir: pathlib.Path) -> TrainedRun:
+    """Opens a trained run.
+
+    Raises:
+        ConfigError: the folder holds no run.
+    """
+    paths = [workdir / "config.json", workdir / "dataset.json"]
+    missing = [p.name for p in paths if not p.exists()]
+    if missing:
+        raise ConfigError(
+            f"{workdir} has no {' and no '.join(missing)}: it is not a trained run "
+            "(bin/train --config ... --workdir ...)"
+        )
+    config = configuration.from_json(paths[0].read_text())
+    data = json.loads(paths[1].read_text())
+    info = DatasetInfo(
+        tuple(data["class_names"]), tuple(data["channel_names"]), tuple(data["spacing"]), ()
+    )
+    prepared = Preprocessing.from_json(json.dumps(data["preprocessing"]))
+    return TrainedRun(workdir, config, info, prepared, build_system(config, info))
+
+
+def evaluate_run(
+    workdir: pathlib.Path, *, data: str | None, kind: str, console: Console
+) -> list[CaseResult]:
+    """Scores a run on its test subjects, or on another labelled folder.
+
+    Writes ``evaluation.json``, ``evaluation.csv``, pictures in ``predictions/`` and, for the run's
+    own test subjects, a ``test`` line in ``metrics.jsonl``.
+
+    Raises:
+        ValueError: the system cannot predict, or there are no test subjects.
+    """
+    run = open_run(workdir)
+    if not isinstance(run.system, CanPredict):
+        raise ValueError(f"{run.config.system} does not segment: it has nothing to evaluate")
+    source = _evaluation_source(run, data)
+    if len(source) == 0:
+        raise ValueError("there are no test subjects: set config.data.test, or give --data")
+    variables, step = run.variables(kind)
+    predict = predictor(run.system, run.config)
+    results, cases = [], {}
+    for result in evaluate_source(predict, variables, source):
+        results.append(result)
+        cases[result.case] = result.scores
+        picture = three_planes(
+            result.image, result.label, result.prediction, spacing=run.info.spacing
+        )
+        save_png(workdir / "predictions" / f"{result.case}.png", picture)
+    write_scores(cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing)
+    if data is None:
+        log = MetricsLog(workdir, resume_step=step)
+        dice = [r.dice for r in results]
+        log.write(step, "test", {"dice": float(np.nanmean(dice)) if dice else float("nan")})
+        log.close()
+    return results
+
+
+def write_scores(
+    cases: dict[str, Scores], path: pathlib.Path, console: Console, **settings: object
+) -> None:
+    """Writes ``PATH.json`` and ``PATH.csv`` and prints the table."""
+    tables.write_json(cases, path.with_suffix(".json"), settings)
+    tables.write_cases_csv(cases, path.with_suffix(".csv"))
+    console.print(tables.rich_table(tables.aggregate(cases)))
+
+
+def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
+    if data is None:
+        return build_sources(run.config.data).test
+    config = configuration.from_json(configuration.to_json(run.config))
+    with config.unlocked():
+        config.data.kind, config.data.folder = "folder", data
+    source = folder_source(config.data, run.preprocessing)
+    if source.info.num_classes != run.info.num_classes:
+        raise ValueError(
+            f"{data} has {source.info.num_classes} classes, the run was trained on "
+            f"{run.info.num_classes}: give --config.data.label_map at training"
+        )
+    return source
+
+
+def sample_run(
+    config: ConfigDict | None,
+    workdir: pathlib.Path | None,
+    output: pathlib.Path,
+    count: int,
+    seed: int,
+) -> None:
+    """Writes `count` labelled synthetic scans: ``images/``, ``labels/``, ``samples.png``.
+
+    Raises:
+        ValueError: the system has no sampler.
+    """
+    variables = {}
+    if config is None:
+        run = open_run(workdir)
+        config, system = run.config, run.system
+        sources = build_sources(config.data)
+        if isinstance(system, CanSample):
+            variables, _ = run.variables()
+    else:
+        sources = build_sources(config.data)
+        system = build_system(config, sources.info)
+    if not isinstance(system, CanSample):
+        raise ValueError(f"{config.system} has no sampler")
+    draw = jax.jit(lambda keys, label: system.sample(variables, keys, label))
+    affine = np.diag([*sources.info.spacing, *[1.0] * (4 - len(sources.info.spacing))])
+    pictures = []
+    for number in range(count):
+        label = jnp.asarray(sources.train[number % len(sources.train)]["label"])[None]
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 1)
+        image, made = (np.asarray(a[0]) for a in draw(keys, label))
+        for folder, array in (("images", image.squeeze(-1)), ("labels", made.astype(np.uint8))):
+            path = output / folder / f"sample_{number:04d}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, affine), path)
+        pictures.append(three_planes(image, made))
+    save_png(output / "samples.png", montage(pictures[:8], columns=2))
+
+
+def _zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.key(0)
+    return jnp.zeros(leaf.shape, leaf.dtype)

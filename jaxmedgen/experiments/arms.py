@@ -6,9 +6,10 @@ returns how the segmenter is to be trained. A system adds its arm with one line 
 """
 
 import dataclasses
+import difflib
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -90,3 +91,21 @@ def prepare_arm(arm: Arm, inputs: ArmInputs) -> tuple[ArmTraining, float]:
     start = time.perf_counter()
     training = arm.prepare(inputs)
     return training, time.perf_counter() - start
+
+
+def select_arms(names: Sequence[str]) -> dict[str, Arm]:
+    """Arms by name, in the given order.
+
+    Raises:
+        ValueError: an unknown or repeated name; the nearest known one is named.
+    """
+    chosen: dict[str, Arm] = {}
+    for name in (n.strip() for n in names):
+        if name not in ARMS:
+            near = difflib.get_close_matches(name, ARMS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(ARMS)}"
+            raise ValueError(f"unknown arm '{name}': {hint}")
+        if name in chosen:
+            raise ValueError(f"arm '{name}' is named twice")
+        chosen[name] = ARMS[name]
+    return chosen

@@ -1,0 +1,42 @@
+"""The segmenter of an augmentation study: which arm helps, and by how much?
+
+    bin/ablate --data FOLDER --arms none,classic,diffeomorphic,synthesis --labelled 4,16 \
+        --seeds 3 --workdir work/study
+    bin/ablate --config configs/ablation.py:gpu --workdir work/study   # embedded brains, 96^3
+
+Sizes:
+    cpu  volumes brought to 48^3 at 4.5 mm, 8-16-32 features, 400 steps a run
+    gpu  128^3 at 1.5 mm, 32-64-128-256 features, bf16, 5000 steps a run
+    pod  the same at batch 32
+
+All arms get the same number of optimiser steps and the same subjects; what is compared is the
+training images only. Without --data the brains are phantoms whose test scanner differs from the
+training scanner.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxmedgen.configuration import load_config, parse_argument
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    size = parse_argument(argument, {})["size"]
+    config = load_config(f"unet:{size},arm=none").unlock()
+    large = size != "cpu"
+    config.update(
+        steps=5000 if large else 400,
+        eval_every=500 if large else 100,
+        checkpoint_every=500 if large else 100,
+        log_every=50 if large else 20,
+        batch_size={"cpu": 2, "gpu": 4, "pod": 32}[size],
+        patch_size=(),
+    )
+    config.net.deep_supervision = False
+    config.data.update(
+        train=0,  # 0 = all that are not held out
+        validation=2,
+        test=6,
+        shape=(128, 128, 128) if large else (40, 40, 40),
+        spacing=1.5 if large else 5.0,
+    )
+    return config

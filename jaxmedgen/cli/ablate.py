@@ -1,0 +1,77 @@
+"""``bin/ablate``: compares augmentation arms over label budgets and writes the report."""
+
+import pathlib
+import shlex
+from collections.abc import Sequence
+
+from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides, workdir_argument
+
+EXAMPLE = """Compares augmentation arms over label budgets and writes one HTML report.
+
+The first arm is the reference of the comparison. Run again with the same --workdir to go on after
+a stop, or with more arms, budgets or seeds to add them.
+
+examples:
+  bin/ablate --data /data/Dataset001_Brain --arms none,classic,diffeomorphic,synthesis \\
+      --labelled 4,16 --seeds 3 --workdir work/study
+  bin/ablate --config configs/ablation.py:gpu --arms none,classic --labelled 2 --workdir work/two
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parses flags, runs the study, writes and prints the report."""
+    command = "bin/ablate " + shlex.join(arguments)
+    arguments, overrides = split_overrides(arguments)
+    parser = Parser(prog="bin/ablate", description=EXAMPLE)
+    parser.add_argument("--data", help="folder of labelled scans; the embedded brains without it")
+    parser.add_argument("--config", default="ablation", help="FILE.py[:size]")
+    parser.add_argument("--arms", default="none,classic,diffeomorphic,synthesis")
+    parser.add_argument("--labelled", default="4,16", help="label budgets, comma separated")
+    parser.add_argument("--seeds", type=int, default=3, help="repetitions")
+    workdir_argument(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    options = parser.parse_args(arguments)
+    prepare_jax()
+
+    from jaxmedgen.configuration import load_config
+    from jaxmedgen.data.build import build_sources
+    from jaxmedgen.experiments.ablation import Study, run_study
+    from jaxmedgen.experiments.arms import select_arms
+    from jaxmedgen.report.page import write_report
+    from jaxmedgen.report.results import save_results
+    from jaxmedgen.report.summary import print_summary, summarise
+    from jaxmedgen.train.progress import Progress
+
+    if options.data:
+        overrides = {"data.kind": "folder", "data.folder": options.data, **overrides}
+    config = load_config(options.config, overrides)
+    arms = select_arms(options.arms.split(","))
+    budgets = _budgets(parser, options.labelled)
+    if not options.data and "data.train" not in overrides:
+        with config.unlocked():
+            config.data.train = max(budgets)
+    sources = build_sources(config.data)
+    size = f"{len(sources.train)} + {len(sources.validation)} + {len(sources.test)} subjects"
+    name = pathlib.Path(options.data).name if options.data else "embedded brain phantoms"
+    study = Study(
+        config=config,
+        sources=sources,
+        arms=arms,
+        budgets=budgets,
+        seeds=options.seeds,
+        dataset=f"{name}, {size} (training pool + validation + test)",
+        command=command,
+    )
+    results = run_study(study, options.workdir, progress=Progress(quiet=options.quiet))
+    save_results(results, options.workdir / "results")
+    report = write_report(results, options.workdir / "report.html")
+    print_summary(summarise(results))
+    print(f"report: {report.resolve()}")
+    return 0
+
+
+def _budgets(parser: Parser, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        parser.error(f"--labelled {text!r} must be numbers such as 4,16")

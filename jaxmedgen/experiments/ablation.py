@@ -1,0 +1,341 @@
+"""The main job: arms x label budgets x seeds on paired test cases, finished runs skipped.
+
+Every run trains the same segmenter for the same number of steps on a nested draw of labelled
+subjects (the subjects of a smaller budget are among those of a larger one, and all arms of a seed
+see the same ones) and is scored on the same test subjects with its last weights: no run is chosen
+by its test or validation score. Validation subjects only draw the learning curves.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxmedgen import configuration
+from jaxmedgen.configuration import ConfigError
+from jaxmedgen.data.build import Sources
+from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.data.sources import in_memory, subset
+from jaxmedgen.data.splits import first_patients
+from jaxmedgen.experiments.arms import Arm, ArmInputs, prepare_arm
+from jaxmedgen.experiments.evaluation import CaseResult, evaluate_source
+from jaxmedgen.experiments.training import predictor, train
+from jaxmedgen.report.results import AblationResults, Overlay, Run
+from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.train.environment import describe_environment, write_json
+from jaxmedgen.train.interrupt import Interrupted, StopSignal
+from jaxmedgen.train.loop import NonFiniteError
+from jaxmedgen.train.metrics_log import read_metrics
+from jaxmedgen.train.progress import Progress
+from jaxmedgen.train.state import sample_keys
+
+_SAMPLES = 4
+"""Augmented training samples kept a run, for the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        config: the segmenter's configuration; arms change its augmentation.
+        sources: training pool, validation and test subjects.
+        arms: by name; the first is the reference of the comparison.
+        budgets: numbers of labelled training subjects.
+        seeds: number of repetitions, each with its own draw of subjects and initial weights.
+        dataset: a phrase for the report.
+        command: the command line that repeats the study.
+    """
+
+    config: ConfigDict
+    sources: Sources
+    arms: dict[str, Arm]
+    budgets: tuple[int, ...]
+    seeds: int
+    dataset: str
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.arms or not self.budgets or self.seeds < 1:
+            raise ValueError("a study needs at least one arm, one budget and one seed")
+        available = len(self.sources.train)
+        if max(self.budgets) > available or min(self.budgets) < 1:
+            raise ValueError(
+                f"label budgets {self.budgets}: {available} training subjects are left after "
+                f"{len(self.sources.validation)} for validation and {len(self.sources.test)} for "
+                "testing; lower --labelled, or config.data.validation and config.data.test"
+            )
+        if not len(self.sources.test):
+            raise ValueError("there are no test subjects: set config.data.test")
+
+    def runs(self) -> list[tuple[str, int, int]]:
+        """(arm, budget, seed) of every run: seeds first, so that an early stop is balanced."""
+        return [
+            (arm, budget, seed)
+            for seed in range(self.seeds)
+            for budget in self.budgets
+            for arm in self.arms
+        ]
+
+
+def run_study(
+    study: Study,
+    workdir: pathlib.Path,
+    *,
+    stop: StopSignal | None = None,
+    progress: Progress | None = None,
+) -> AblationResults:
+    """Trains and scores all runs that are not finished yet and gathers the results.
+
+    Args:
+        study: what is compared.
+        workdir: holds ``study.json``, ``runs/ARM/nBUDGET/seedSEED/`` and the compilation cache.
+        stop: an active signal catcher, or None for one of its own.
+        progress: where to show progress.
+
+    Raises:
+        ConfigError: `workdir` belongs to a study with other settings.
+        Interrupted: a signal came; run again to go on.
+    """
+    if stop is None:
+        with StopSignal() as stop:
+            return run_study(study, workdir, stop=stop, progress=progress)
+    _claim(study, workdir)
+    runs = study.runs()
+    sources = dataclasses.replace(
+        study.sources,
+        validation=in_memory(study.sources.validation),
+        test=in_memory(study.sources.test),
+    )
+    study = dataclasses.replace(study, sources=sources)
+    with Progress() if progress is None else progress as shown:
+        left = [run for run in runs if not _scores_path(workdir, *run).exists()]
+        if len(left) < len(runs):
+            shown.say(f"{len(runs) - len(left)} of {len(runs)} runs are finished already")
+        started = time.perf_counter()
+        for number, run in enumerate(left):
+            shown.say(
+                _headline(run, len(runs) - len(left) + number + 1, len(runs), number, started)
+            )
+            _execute(study, workdir, *run, stop=stop, progress=shown)
+            if stop and number + 1 < len(left):
+                raise Interrupted(
+                    f"{stop.received} after {number + 1} runs: saved in {workdir}; "
+                    "run the same command again to go on"
+                )
+    return gather(study, workdir)
+
+
+def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
+    """The results of the finished runs, as the report takes them."""
+    runs, overlays, samples = [], [], {}
+    for arm, budget, seed in study.runs():
+        path = _scores_path(workdir, arm, budget, seed)
+        if not path.exists():
+            continue
+        runs.append(_read_run(path, arm, budget, seed))
+        with np.load(path.with_name("pictures.npz")) as pictures:
+            overlays += _overlays(pictures, arm, budget, seed)
+            if budget == max(study.budgets) and arm not in samples:
+                images, labels = pictures["sample_images"], pictures["sample_labels"]
+                samples[arm] = tuple(zip(images, labels))
+    info = study.sources.info
+    flat = configuration.flatten(study.config)
+    return AblationResults(
+        title="Which augmentation helps, and by how much?",
+        dataset=study.dataset,
+        class_names=info.class_names,
+        spacing=info.spacing,
+        arms={name: arm.description for name, arm in study.arms.items()},
+        reference_arm=next(iter(study.arms)),
+        budgets=tuple(sorted(study.budgets)),
+        seeds=tuple(range(study.seeds)),
+        runs=tuple(runs),
+        overlays=tuple(overlays),
+        samples=samples,
+        settings={k: v for k, v in flat.items() if not k.startswith("augment.")},
+        environment=describe_environment(),
+        command=study.command,
+        revision=str(describe_environment()["revision"]),
+        total_seconds=float(sum(r.seconds + r.augmenter_seconds for r in runs)),
+    )
+
+
+def _execute(
+    study: Study,
+    workdir: pathlib.Path,
+    arm: str,
+    budget: int,
+    seed: int,
+    *,
+    stop: StopSignal,
+    progress: Progress,
+) -> None:
+    """One run: prepare the arm, train, score, write ``scores.json`` last of all."""
+    folder = _scores_path(workdir, arm, budget, seed).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    chosen = labelled_subjects(study.sources, budget, seed)
+    labelled = in_memory(subset(study.sources.train, chosen))
+    config = configuration.from_json(configuration.to_json(study.config))
+    with config.unlocked():
+        config.seed = seed
+    inputs = ArmInputs(config, labelled, folder / "augmenter", seed)
+    training, augmenter_seconds = prepare_arm(study.arms[arm], inputs)
+    with config.unlocked():
+        config.update_from_flattened_dict(dict(training.changes))
+    sources = dataclasses.replace(study.sources, train=labelled)
+    system = build_system(config, sources.info)
+    if training.augmentation is not None:
+        system = dataclasses.replace(system, augmentation=training.augmentation)
+    warnings = []
+    try:
+        result = train(
+            config,
+            sources,
+            system,
+            folder,
+            stop=stop,
+            progress=progress,
+            cache=workdir / "cache",
+        )
+        state = result.state
+    except NonFiniteError as error:
+        raise NonFiniteError(f"arm {arm}, {budget} labelled, seed {seed}: {error}") from error
+    scored = list(
+        evaluate_source(predictor(system, config), evaluation_variables(state), sources.test, stop)
+    )
+    np.savez_compressed(
+        folder / "pictures.npz", **_pictures(scored), **_samples(system, config, labelled)
+    )
+    write_json(
+        folder / "scores.json",
+        {
+            "arm": arm,
+            "budget": budget,
+            "seed": seed,
+            "labelled": [study.sources.train.info.case_names[i] for i in chosen],
+            "seconds": time.perf_counter() - started - augmenter_seconds,
+            "augmenter_seconds": augmenter_seconds,
+            "warnings": warnings,
+            "scores": {r.case: r.scores for r in scored},
+        },
+    )
+
+
+def labelled_subjects(sources: Sources, budget: int, seed: int) -> tuple[int, ...]:
+    """Numbers of the labelled training subjects: the same for all arms, nested over budgets."""
+    names = sources.train.info.case_names
+    number = {name: i for i, name in enumerate(names)}
+    return tuple(number[name] for name in first_patients(names, budget, seed=seed))
+
+
+def _samples(system, config: ConfigDict, labelled) -> dict[str, np.ndarray]:
+    """What the network is shown in training: augmented samples of the first batches."""
+    stream = training_stream(
+        labelled,
+        batch_size=_SAMPLES,
+        seed=config.seed,
+        patch_size=tuple(config.patch_size) or None,
+        num_threads=0,
+    )
+    batch = next(stream)
+    keys = sample_keys(jax.random.key(config.seed), 0, batch["index"])
+    prepared = jax.jit(system.prepare)(batch, keys)
+    return {
+        "sample_images": np.asarray(prepared["image"])[..., 0].astype(np.float16),
+        "sample_labels": np.asarray(prepared["label"]).astype(np.uint8),
+    }
+
+
+def _pictures(scored: Sequence[CaseResult]) -> dict[str, np.ndarray]:
+    """The best, the middle and the worst test case."""
+    order = sorted(range(len(scored)), key=lambda i: np.nan_to_num(scored[i].dice))
+    kept = sorted({order[0], order[len(order) // 2], order[-1]})
+    chosen = [scored[i] for i in kept]
+    arrays = {"cases": np.array([r.case for r in chosen])}
+    arrays["dice"] = np.array([r.dice for r in chosen], np.float32)
+    for i, result in enumerate(chosen):
+        arrays[f"image_{i}"] = result.image[..., 0].astype(np.float16)
+        arrays[f"label_{i}"] = result.label.astype(np.uint8)
+        arrays[f"prediction_{i}"] = result.prediction.astype(np.uint8)
+    return arrays
+
+
+def _overlays(pictures, arm: str, budget: int, seed: int) -> list[Overlay]:
+    return [
+        Overlay(
+            arm=arm,
+            budget=budget,
+            seed=seed,
+            case=str(case),
+            score=float(pictures["dice"][i]),
+            image=pictures[f"image_{i}"].astype(np.float32),
+            label=pictures[f"label_{i}"].astype(np.int32),
+            prediction=pictures[f"prediction_{i}"].astype(np.int32),
+        )
+        for i, case in enumerate(pictures["cases"])
+    ]
+
+
+def _read_run(path: pathlib.Path, arm: str, budget: int, seed: int) -> Run:
+    stored = json.loads(path.read_text())
+    curve = []
+    for line in read_metrics(path.with_name("metrics.jsonl")):
+        name = {"train": "train_loss", "validation": "validation_dice"}.get(line["split"])
+        value = line.get("loss" if line["split"] == "train" else "dice")
+        if name and value is not None:
+            curve.append({"step": line["step"], name: value})
+    return Run(
+        arm=arm,
+        budget=budget,
+        seed=seed,
+        seconds=stored["seconds"],
+        augmenter_seconds=stored["augmenter_seconds"],
+        scores=stored["scores"],
+        curve=tuple(curve),
+        warnings=tuple(stored["warnings"]),
+    )
+
+
+def _claim(study: Study, workdir: pathlib.Path) -> None:
+    """Writes ``study.json``; arms, budgets and seeds may grow, nothing else may change."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "study.json"
+    if path.exists():
+        before = configuration.from_json(json.dumps(json.loads(path.read_text())["config"]))
+        changed = configuration.differences(before, study.config)
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a study with other settings ({'; '.join(changed[:4])}): "
+                "use another --workdir, or the same settings to go on"
+            )
+    write_json(
+        path,
+        {
+            "command": study.command,
+            "arms": list(study.arms),
+            "budgets": study.budgets,
+            "seeds": study.seeds,
+            "test": study.sources.test.info.case_names,
+            "config": study.config.to_dict(),
+        },
+    )
+
+
+def _scores_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> pathlib.Path:
+    return workdir / "runs" / arm / f"n{budget}" / f"seed{seed}" / "scores.json"
+
+
+def _headline(run: tuple[str, int, int], number: int, total: int, done: int, start: float) -> str:
+    arm, budget, seed = run
+    left = ""
+    if done:
+        minutes = (time.perf_counter() - start) / done * (total - number + 1) / 60
+        left = f", about {minutes:.0f} min left"
+    return f"run {number}/{total}: {arm}, {budget} labelled, seed {seed}{left}"

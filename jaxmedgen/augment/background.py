@@ -14,6 +14,7 @@ from jaxmedgen.augment.draws import split_keys, uniform_table
 from jaxmedgen.ops.fields import gaussian_filter, random_smooth_field
 
 _REACH = 6.0  # mm, width of the blur that stands in for a distance transform
+_FARTHEST = 4.5 * _REACH  # mm, beyond which the stand-in loses its precision
 _THICKNESS = (1.5, 9.0)  # mm, of one shell
 _WOBBLE = 2.5  # mm, deviation of the shells' borders
 _WOBBLE_SIGMA = 12.0  # mm, smoothness of that deviation
@@ -45,12 +46,13 @@ def background_shells(
     axes = distance.ndim - 1
     sigma = tuple(_WOBBLE_SIGMA / s for s in spacing)
     wobble = random_smooth_field(field_keys, distance.shape[1:], sigma)[..., 0]
-    distance = distance + _WOBBLE * wobble
     outer = jnp.cumsum(thickness, 1)  # outer border of each shell in mm
     index = jnp.ones(distance.shape, jnp.int32)
     for shell in range(shells):
-        index += distance > outer[:, shell].reshape(-1, *(1,) * axes)
-    return jnp.where(index <= count.reshape(-1, *(1,) * axes), index, 0)
+        index += distance + _WOBBLE * wobble > outer[:, shell].reshape(-1, *(1,) * axes)
+    # `soft_distance` saturates far out, where there is but air.
+    reached = (index <= count.reshape(-1, *(1,) * axes)) & (distance < _FARTHEST)
+    return jnp.where(reached, index, 0)
 
 
 def soft_distance(

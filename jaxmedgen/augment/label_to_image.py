@@ -11,10 +11,12 @@ in mm, slices are up to five voxels thick (there 9 mm), and tissue outside of th
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, Int, Key
 
 from jaxmedgen.augment.background import background_shells, soft_distance
@@ -64,11 +66,11 @@ class LabelToImage:
     labels: int = 256
     contrast_means: tuple[tuple[float | int, float | int], ...] | None = None
     shared_contrasts: tuple[tuple[int, int], ...] = ()
-    mean: Draw = Draw(0.0, 1.0)  # noqa: RUF009 (frozen)
-    deviation: Draw = Draw(0.0, 0.14)  # noqa: RUF009
+    mean: tuple[float | int, float | int] = (0.0, 1.0)
+    deviation: tuple[float | int, float | int] = (0.0, 0.14)
     background_regions: int = 4
     strip_probability: float | int = 0.3
-    partial_volume: Draw = Draw(0.3, 0.8)  # noqa: RUF009
+    partial_volume: Draw = Draw(0.3, 0.8)  # noqa: RUF009 (frozen)
     bias: Draw = Draw(0.0, 0.5)  # noqa: RUF009
     gamma: float | int = 0.4
     thickness: Draw = Draw(1.0, 5.0, p=0.5)  # noqa: RUF009
@@ -99,78 +101,78 @@ class LabelToImage:
         Returns:
             Image of one channel, normalised, and classes (`target_of` of the deformed label).
         """
-        parts = split_keys(keys, 9)
+        move_keys, table_keys, shell_keys, tissue_keys, bias_keys, noise_keys = split_keys(keys, 6)
         moves = self.spatial or default_spatial(self.spacing)
-        drawn = sample_spatial(moves, parts[0])
+        drawn = sample_spatial(moves, move_keys)
         coordinates = sampling_coordinates(moves, drawn, label.shape[1:])
         label = swap_sides(moves, drawn, resample_labels(label, coordinates))
 
+        # Rows: mean and deviation of each kind of tissue; the rest, see `_scanner`.
+        kinds = self.labels + 1 + self.background_regions  # labels, air, shells
+        u = uniform_table(table_keys, 7, max(kinds, 5))
         distance = soft_distance(label != 0, self.spacing)
-        chance, margin = uniform_table(parts[1], 2, 1)[..., 0].T
-        cut = _lift(chance < self.strip_probability, label)
-        outside = cut & (label == 0)
-        image = self._tissue(parts[2:5], label, distance)
+        outside = _lift(u[:, 2, 0] < self.strip_probability, label) & (label == 0)
+        kind = self._kinds(shell_keys, u[:, 2, 1], label, distance)
+        image = self._tissue(tissue_keys, u[:, :2, :kinds], kind)
         image = jnp.where(outside[..., None], 0.0, image)
-        image = self._scanner(parts[5:9], image)
+        image = self._scanner(bias_keys, noise_keys, u[:, 2:], image)
         # Extraction follows the scan: its smooth mask leaves neither noise nor blur outside.
-        outside &= distance > _MARGIN * _lift(margin, label)
+        outside &= distance > _MARGIN * _lift(u[:, 2, 2], label)
         image = jnp.where(outside[..., None], 0.0, image)
         return self._normalize(image), self._target(label)
 
-    def _tissue(self, keys, label, distance):
-        """Gaussian intensities a label, ``[b, *s, 1]``, around 0..1."""
-        table_keys, shell_keys, noise_keys = keys
-        shells, air = self.background_regions, self.labels
-        kinds = self.labels + 1 + shells  # labels, air, shells
-        u = uniform_table(table_keys, 3, kinds)
-        low, high = self._mean_range(kinds)
-        mean = low + (high - low) * u[:, 0]
-        deviation = self.deviation.low + (self.deviation.high - self.deviation.low) * u[:, 1]
-        mean = mean.at[:, air].multiply(_AIR)
-        deviation = deviation.at[:, air].multiply(_AIR)
-        if shells:
-            outside = air + background_shells(shell_keys, distance, self.spacing, shells=shells)
+    def _kinds(self, keys, dark, label, distance):
+        """Kind of tissue of each voxel: its label, air, or a shell of the background."""
+        air = self.labels
+        if self.background_regions:
+            shells = background_shells(keys, distance, self.spacing, shells=self.background_regions)
+            background = air + shells
         else:
             # An even chance of a background as dark as air or of any intensity.
-            outside = jnp.where(_lift(u[:, 2, 0] < 0.5, label), air, jnp.zeros_like(label))
-        kind = jnp.where(label == 0, outside, label % self.labels)
+            background = jnp.where(_lift(dark < 0.5, label), air, 0)
+        return jnp.where(label == 0, background, label % self.labels)
 
-        def paint(key, kind, mean, deviation):
-            order = jnp.asarray(self._contrast_of(kinds))
-            noise = jax.random.normal(key, kind.shape)
-            return mean[order][kind] + deviation[order][kind] * noise
+    def _tissue(self, keys, u, kind):
+        """Gaussian intensities a kind of tissue, ``[b, *s, 1]``, around 0..1."""
+        kinds, air = u.shape[2], self.labels
+        ranges = np.tile(np.asarray(self.mean, np.float32), (kinds, 1))
+        if self.contrast_means is not None:
+            ranges[: len(self.contrast_means)] = self.contrast_means
+        mean = ranges[:, 0] + (ranges[:, 1] - ranges[:, 0]) * u[:, 0]
+        low, high = self.deviation
+        deviation = low + (high - low) * u[:, 1]
+        table = jnp.stack([mean, deviation], -1).at[:, air].multiply(_AIR)
+        table = table[:, self._contrast_of(kinds)]
 
-        return jnp.maximum(jax.vmap(paint)(noise_keys, kind, mean, deviation), 0.0)[..., None]
+        def paint(key, kind, table):
+            mean, deviation = jnp.moveaxis(table[kind], -1, 0)
+            return jnp.maximum(mean + deviation * jax.random.normal(key, kind.shape), 0.0)
 
-    def _scanner(self, keys, image):
+        return jax.vmap(paint)(keys, kind, table)[..., None]
+
+    def _scanner(self, bias_keys, noise_keys, u, image):
         """Partial volume, bias field, gamma, slice thickness and noise."""
-        table_keys, bias_keys, gamma_keys, noise_keys = keys
         axes, shape = image.ndim - 2, image.shape[1:-1]
-        u = uniform_table(table_keys, 4, 5)
-        image = gaussian_filter(image, self.partial_volume(u[:, 0], 1, neutral=0.0)[:, 0])
+        partial_volume = self.partial_volume(u[:, 1], 1, neutral=0.0)[:, 0]
+        bias = _lift(self.bias(u[:, 2], 1, neutral=0.0)[:, 0], image)
+        thickness = self.thickness(u[:, 3], 1, neutral=1.0)[:, 0]
+        noise = _lift(self.noise(u[:, 4], 1, neutral=0.0)[:, 0], image)
+        exponent = jnp.exp(self.gamma * ndtri(jnp.clip(u[:, 0, 3], 1e-4, 1 - 1e-4)))
+        axis = jnp.floor(u[:, 0, 4] * 1.5 * axes)  # beyond the last one, a time in three: all axes
 
-        bias = _lift(self.bias(u[:, 1], 1, neutral=0.0)[:, 0], image)
+        image = gaussian_filter(image, partial_volume)
         sigma = tuple(n / 5 for n in shape)
         image = image * jnp.exp(bias * random_smooth_field(bias_keys, shape, sigma))
-        exponent = jnp.exp(self.gamma * jax.vmap(jax.random.normal)(gamma_keys))
         image = _minmax(image) ** _lift(exponent, image)
 
-        thickness = self.thickness(u[:, 2], 1, neutral=1.0)[:, 0]
-        axis = jnp.floor(u[:, 2, 3] * 1.5 * axes)  # beyond the last one, a time in three: all axes
         every = 1.0 + (thickness - 1.0) / 2.0
-        noise = _lift(self.noise(u[:, 3], 1, neutral=0.0)[:, 0], image)
+        matrix = functools.partial(low_resolution_matrix, down_order=1, up_order=1)
         blurs, slices = [], []
         for d, size in enumerate(shape):
             ratio = jnp.where(axis == d, thickness, jnp.where(axis >= axes, every, 1.0))
             # Full width `ratio` at half maximum, less what one voxel has already.
             blurs.append(jnp.where(ratio > 1.0, 0.42 * jnp.sqrt(ratio**2 - 1.0), 0.0))
-            slices.append(
-                jax.vmap(
-                    lambda zoom, size=size: low_resolution_matrix(
-                        size, zoom, down_order=1, up_order=1
-                    )
-                )(1.0 / ratio)
-            )
+            slices.append(jax.vmap(functools.partial(matrix, size))(1.0 / ratio))
         thick = thickness > 1.0
         image = choose(thick, gaussian_filter(image, jnp.stack(blurs, 1)), image)
         white = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(noise_keys)
@@ -191,13 +193,6 @@ class LabelToImage:
         for left, right in (*swapped, *self.shared_contrasts):
             order[right % self.labels] = left % self.labels
         return order
-
-    def _mean_range(self, kinds):
-        ranges = [(self.mean.low, self.mean.high)] * kinds
-        for i, given in enumerate(self.contrast_means or ()):
-            ranges[i] = given
-        table = jnp.asarray(ranges, jnp.float32)
-        return table[:, 0], table[:, 1]
 
     def _target(self, label):
         if self.target_of is None:

@@ -16,7 +16,7 @@ PLAIN = LabelToImage(
     spatial=Spatial(spacing=(1.0, 1.0, 1.0)),
     background_regions=0,
     strip_probability=1.0,
-    deviation=Draw(0.0, 0.0),
+    deviation=(0.0, 0.0),
     partial_volume=OFF,
     bias=OFF,
     gamma=0.0,
@@ -102,7 +102,7 @@ def test_swapped_and_shared_labels_have_one_contrast():
 
 def test_thick_slices_blur_one_axis_or_all():
     settings = dataclasses.replace(
-        PLAIN, deviation=Draw(0.3, 0.3), thickness=Draw(4.0, 4.0), strip_probability=0.0
+        PLAIN, deviation=(0.3, 0.3), thickness=Draw(4.0, 4.0), strip_probability=0.0
     )
     label = jnp.ones((24, 24, 24, 24), jnp.int32)
     image = np.asarray(jax.jit(settings)(_keys(24), label)[0])[..., 0]

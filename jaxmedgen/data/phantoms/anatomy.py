@@ -4,9 +4,8 @@ nilearn carries grey matter, white matter and T1 only. The rest is derived, in M
 CSF is what the brain's hull holds besides grey and white matter; ventricles are the CSF connected
 to the lateral, third and fourth ventricle away from the surface; cerebellum, brain stem and
 cerebrum are separated by a seeded watershed on the T1 (the tentorium is a dark valley); deep grey
-matter is the grey matter inside ellipsoids round caudate, putamen, pallidum and thalamus (centres
-and half-axes after J. Talairach and P. Tournoux, "Co-planar stereotaxic atlas", 1988, by eye on
-the template).
+matter is the grey matter inside ellipsoids round caudate, putamen, pallidum and thalamus. All
+seeds, boxes and ellipsoids were placed by eye on the template, not taken from a labelled atlas.
 """
 
 import functools

@@ -40,7 +40,10 @@ CONTRASTS: Mapping[str, Mapping[str, float]] = {
         "lesion": 0.92, "core": 0.40, "rim": 0.80, "texture": -0.5,
     },
 }  # fmt: skip
-"""Signal of pure structures (arbitrary units); ``texture`` weighs the template's own texture."""
+"""Signal of pure structures (arbitrary units, chosen by eye, not fitted to scans).
+
+``texture`` weighs the template's own texture.
+"""
 
 BIAS_ORDER = 4
 """Cosines an axis in the bias field: none shorter than half the box's length."""
@@ -77,7 +80,10 @@ SITES: Mapping[str, Site] = {
     "c": Site(contrast=1.15, gamma=1.25, noise=0.03, bias=0.28, spread=0.04),
     "d": Site(contrast=0.75, gamma=1.0, noise=0.07, bias=0.10, fwhm=(5.0, 5.0, 5.0), spread=0.05),
 }
-"""Predefined scanners; train on one and test on another to see a site shift."""
+"""Made-up scanners in the manner of the kinds named.
+
+Train on one and test on another to see a site shift.
+"""
 
 
 @functools.lru_cache(maxsize=32)

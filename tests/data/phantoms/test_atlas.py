@@ -22,10 +22,12 @@ def litres(reference):
     )
 
 
-def test_volumes_fit_the_literature(head):
-    # Fractions of the intracranial volume in healthy adults: grey matter 45-50 %, white matter
-    # 32-40 %, CSF 15-22 % (Courchesne et al., Radiology 216, 2000; Good et al., NeuroImage 14,
-    # 2001). Structures in ml; MNI space is larger than life by a factor of 1.3 to 1.4.
+def test_volumes_stay_near_their_targets(head):
+    # A guard against drift, not evidence of realism: the bounds lie round what the atlas has (grey
+    # 47 %, white 33 %, CSF 21 % of the intracranial volume). The gap between brain and skull, and
+    # with it CSF, was set by hand to come near the targets 45-50, 35-40 and 15-20 %; white matter
+    # stays below and CSF slightly above. Matsumae et al., J Neurosurg 84 (1996), measured 11.4 %
+    # CSF on average. MNI space is larger than life: 2.1 l here, 1.3 to 1.5 l there.
     volume = litres(head)
     inside = sum(volume[name] for name in BRAIN)
     fraction = {

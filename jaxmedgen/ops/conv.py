@@ -127,7 +127,8 @@ def conv_transpose(
         )
     block, (ci, co) = kernel.shape[:n], kernel.shape[n:]
     flat = jnp.moveaxis(kernel.reshape(math.prod(block), ci, co), 0, 1).reshape(ci, -1)
-    return depth_to_space(x @ flat, block)
+    y = (x.reshape(-1, ci) @ flat).reshape(*x.shape[:-1], -1)
+    return depth_to_space(y, block)
 
 
 def _platform() -> str:

@@ -82,8 +82,8 @@ def _strided(x, kernel, stride, pads, groups):
     coarse = [-(-k // s) for k, s in zip(taps, stride)]
     # The input just as long as the output needs it: (out + coarse - 1) blocks.
     after = [(o + c - 1) * s - m - a for o, c, s, m, (a, _) in zip(out, coarse, stride, size, pads)]
-    edges = [(0, 0, 0), *((a, z, 0) for (a, _), z in zip(pads, after)), (0, 0, 0)]
-    blocks = space_to_depth(lax.pad(x, jnp.zeros((), x.dtype), edges), stride)
+    x = _pad(x, [(a, z) for (a, _), z in zip(pads, after)])
+    blocks = space_to_depth(x, stride)
     kernel = jnp.pad(
         kernel, [*((0, c * s - k) for k, c, s in zip(taps, coarse, stride)), (0, 0), (0, 0)]
     )
@@ -107,93 +107,150 @@ def _unit_stride(x, kernel, pads, dilation, groups):
     """The rule: which formulation a static shape gets."""
     n = kernel.ndim - 2
     taps = kernel.shape[:n]
-    if groups == 1 and math.prod(taps) == 1:
-        edges = [(0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)]
-        return lax.pad(x, jnp.zeros((), x.dtype), edges) @ kernel.reshape(kernel.shape[n:])
     if groups == 1 and math.prod(taps[1:]) == 1:
-        return _along_depth(x, kernel, pads, dilation)
-    if n == 2:
-        return _dense2(x, kernel, pads, dilation, groups)
-    return _folded(x, kernel, pads, dilation, groups)
+        return _along_depth(_pad(x, pads), kernel, dilation)
+    if n == 2:  # images are the planes of one volume
+        y = _dense(x[None], kernel[None], ((0, 0), *pads), (1, *dilation), groups)
+        return y[0]
+    return _dense(x, kernel, pads, dilation, groups)
 
 
-def _along_depth(x, kernel, pads, dilation):
+def _along_depth(x, kernel, dilation):
     """Kernel [k, 1, ...]: the taps side by side in the channels, one matrix product."""
-    edges = [(0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
     k = kernel.shape[0]
     out = x.shape[1] - (k - 1) * dilation[0]
-    stacked = [
-        lax.slice_in_dim(x, i * dilation[0], i * dilation[0] + out, axis=1) for i in range(k)
-    ]
-    return jnp.concatenate(stacked, -1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _folded(x, kernel, pads, dilation, groups):
-    """3D from 2D: depth taps as output channels, added at shifted depths."""
-    b, d, *hw, _ = x.shape
-    k, co = kernel.shape[0], kernel.shape[-1]
-    flat = _taps_to_outputs(kernel, groups)
-    z = _dense2(x.reshape(b * d, *hw, -1), flat, pads[1:], dilation[1:], groups)
-    z = z.reshape(b, d, *z.shape[1:3], groups, k, co // groups)
-    before, after = pads[0]
-    span = (k - 1) * dilation[0]
-    total = 0.0
-    for i in range(k):
-        # y[o] = sum_i z[o - before + i * dilation, tap i]; lax.pad's negative edges crop.
-        lo = before - i * dilation[0]
-        hi = after - (span - i * dilation[0])
-        edges = [(0, 0, 0), (lo, hi, 0), *((0, 0, 0),) * (z.ndim - 3)]
-        total += lax.pad(z[..., i, :], jnp.zeros((), z.dtype), edges)
-    return total.reshape(*total.shape[:-2], co)
-
-
-def _taps_to_outputs(kernel, groups):
-    """[k, kh, kw, ci, co] -> [kh, kw, ci, groups * k * co/groups]."""
-    k, kh, kw, ci, co = kernel.shape
-    kernel = kernel.reshape(k, kh, kw, ci, groups, co // groups)
-    return kernel.transpose(1, 2, 3, 4, 0, 5).reshape(kh, kw, ci, k * co)
-
-
-def _lax2(x, kernel, pads, dilation, groups):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (1, 1),
-        pads,
-        rhs_dilation=dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
+    taps = [lax.slice_in_dim(x, i * dilation[0], i * dilation[0] + out, axis=1) for i in range(k)]
+    return _matmul(jnp.concatenate(taps, -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _dense2(x, kernel, pads, dilation, groups):
-    """2D convolution whose gradients are matrix products and convolutions XLA:CPU is good at."""
-    return _lax2(x, kernel, pads, dilation, groups)
+def _dense(x, kernel, pads, dilation, groups):
+    """3D from 2D: the planes are the batch, the depth taps output channels, added shifted."""
+    k, co = kernel.shape[0], kernel.shape[-1]
+    # [k, kh, kw, ci, groups, co/groups] -> [kh, kw, ci, groups, k, co/groups]
+    flat = kernel.reshape(*kernel.shape[:-1], groups, co // groups)
+    flat = jnp.moveaxis(flat, 0, 4).reshape(*kernel.shape[1:-1], k * co)
+    z = _planes(x, flat, pads, dilation, groups)
+    z = z.reshape(*z.shape[:-1], groups, k, co // groups)
+    total = 0.0
+    for i, edges in enumerate(_depth_edges(k, pads[0], dilation[0])):
+        total += _pad(z[..., i, :], (edges, *((0, 0),) * (z.ndim - 4)))
+    return total.reshape(*total.shape[:-2], co)
 
 
-@_dense2.defjvp
-def _dense2_jvp(pads, dilation, groups, primals, tangents):
+@_dense.defjvp
+def _dense_jvp(pads, dilation, groups, primals, tangents):
     (x, kernel), (dx, dk) = primals, tangents
-    y = _dense2(x, kernel, pads, dilation, groups)
-    along_x = _dense2(dx, kernel, pads, dilation, groups)
+    y = _dense(x, kernel, pads, dilation, groups)
     if groups > 1:
-        return y, along_x + _lax2(x, dk, pads, dilation, groups)
-    # Checkpointed: the patches are made again in the backward pass, not kept from the forward one.
-    along_k = jax.checkpoint(_patch_product, static_argnums=(2, 3), prevent_cse=False)
-    return y, along_x + along_k(x, dk, pads, dilation)
+        return y, sum(_dense(*args, pads, dilation, groups) for args in ((dx, kernel), (x, dk)))
+    return y, _linear_in_x(dx, kernel, pads, dilation) + _linear_in_kernel(x, dk, pads, dilation)
 
 
-def _patch_product(x, kernel, pads, dilation):
-    """2D convolution as patches times kernel; transposed in `kernel` it is one matrix product."""
-    edges = [(0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    kh, kw, _, co = kernel.shape
-    h = x.shape[1] - (kh - 1) * dilation[0]
-    w = x.shape[2] - (kw - 1) * dilation[1]
-    taps = [
-        x[:, i * dilation[0] : i * dilation[0] + h, j * dilation[1] : j * dilation[1] + w]
-        for i, j in itertools.product(range(kh), range(kw))
+def _linear_in_x(x, kernel, pads, dilation):
+    """The same, with the depth taps stacked in the input: its transpose is `_dense`'s pattern."""
+    k, ci = kernel.shape[0], kernel.shape[-2]
+    none = ((0, 0),) * (x.ndim - 3)
+    shifted = [_pad(x, (edges, *none)) for edges in _depth_edges(k, pads[0], dilation[0])]
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], k * ci, -1)
+    return _planes(jnp.concatenate(shifted, -1), flat, pads, dilation, 1)
+
+
+def _linear_in_kernel(x, kernel, pads, dilation):
+    """The same, written such that its transpose in `kernel` is the fast weight gradient.
+
+    Chunks of planes that stay in the cache: patches [voxels, kh kw ci] times kernel
+    [kh kw ci, k co], added to the output at each tap's depth. Transposed, a chunk multiplies its
+    patches with the k neighbouring pieces of the gradient. Checkpointed, so that the patches are
+    made again in the backward pass instead of being kept.
+    """
+    b, d = x.shape[:2]
+    k, kh, kw, ci, co = kernel.shape
+    before, step = pads[0][0], dilation[0]
+    deep = d + sum(pads[0]) - (k - 1) * step
+    x = _pad(x, ((0, 0), *pads[1:]))
+    h, w = (size - (t - 1) * r for size, t, r in zip(x.shape[2:], (kh, kw), dilation[1:]))
+    planes = _planes_a_chunk(d, h * w, kh * kw * ci)
+    chunks = x.reshape(b * d // planes, planes, *x.shape[2:])
+    # Input depth p and tap i make output depth p + before - i * step; the frame has room for all.
+    lowest = before - (k - 1) * step
+    frame = max(d + before, lowest + max(deep, 0) + (k - 1) * step) - lowest
+    y = jnp.zeros((b * frame, h, w, co), x.dtype)
+    window = lax.ScatterDimensionNumbers((0, 1, 2, 3), (), (0,))
+    # The transposed operand lets the transpose use the patches as they lie in memory.
+    flat = kernel.transpose(0, 4, 1, 2, 3).reshape(k * co, -1)
+
+    def add_chunk(y, number, flat):
+        plane = number * planes
+        start = plane // d * frame + plane % d
+        patches = _patches(chunks[number], (kh, kw), dilation[1:], (h, w))
+        z = lax.dot_general(patches, flat, (((1,), (1,)), ((), ())))
+        z = z.reshape(planes, h, w, k * co)
+        for i, tap in enumerate(lax.split(z, (co,) * k, axis=3)):
+            # An addition at one place whose transpose is a plain slice.
+            y = lax.scatter_add(
+                y,
+                (start + (k - 1 - i) * step)[None],
+                tap,
+                window,
+                indices_are_sorted=True,
+                unique_indices=True,
+                mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+            )
+        return y
+
+    add_chunk = jax.checkpoint(add_chunk, prevent_cse=False)
+    y, _ = lax.scan(
+        lambda y, number: (add_chunk(y, number, flat), None), y, jnp.arange(len(chunks))
+    )
+    return lax.slice_in_dim(y.reshape(b, frame, h, w, co), -lowest, -lowest + deep, axis=1)
+
+
+def _planes_a_chunk(d, voxels, channels):
+    """Planes whose patches stay in a cache of a few MB; divides the depth."""
+    most = min(5.4e6 / (4 * voxels * channels), 4608 / voxels)
+    return max(m for m in range(1, d + 1) if d % m == 0 and m <= max(1, most))
+
+
+def _patches(x, taps, dilation, size):
+    """[m, h + .., w + .., c] -> [m h w, kh kw c]."""
+    pieces = [
+        x[
+            :,
+            i * dilation[0] : i * dilation[0] + size[0],
+            j * dilation[1] : j * dilation[1] + size[1],
+        ]
+        for i, j in itertools.product(*map(range, taps))
     ]
-    return jnp.concatenate(taps, -1) @ kernel.reshape(-1, co)
+    return jnp.concatenate(pieces, -1).reshape(x.shape[0] * math.prod(size), -1)
+
+
+def _planes(x, kernel, pads, dilation, groups):
+    """2D convolution of every plane of volumes."""
+    y = lax.conv_general_dilated(
+        x.reshape(-1, *x.shape[2:]),
+        kernel,
+        (1, 1),
+        pads[1:],
+        rhs_dilation=dilation[1:],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def _depth_edges(k, pads, step):
+    """Zeros around (or, negative, planes cut from) the depth so that tap i meets its output."""
+    span = (k - 1) * step
+    return [(pads[0] - i * step, pads[1] - span + i * step) for i in range(k)]
+
+
+def _pad(x, pads):
+    """Zeros around the leading axes of space; negative numbers crop."""
+    edges = [(0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), edges)
+
+
+def _matmul(x, kernel):
+    """``x @ kernel`` over the flattened voxels: XLA:CPU transposes more than one axis slowly."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)

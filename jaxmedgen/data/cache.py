@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxmedgen.data.atomic import write_atomically
 
-_VERSION = 1
+_VERSION = 2
 """Raise when cached content would be computed differently by newer code."""
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxmedgen.data.cache import RecordCache, content_key
 from jaxmedgen.data.layouts import Case, Layout, Problem
 from jaxmedgen.data.nifti import Volume, read_volume
+from jaxmedgen.data.preprocess import nonzero_box
 from jaxmedgen.data.untrusted import DataError
 
 _INTENSITIES_A_CASE = 10_000
@@ -57,6 +58,7 @@ class CaseFacts:
 
     Attributes:
         shape: spatial shape, RAS+.
+        content_shape: shape of the box of non-zero voxels.
         spacing: mm an axis.
         channels: number of image channels.
         label_values: values in the label map, None without one.
@@ -65,6 +67,7 @@ class CaseFacts:
     """
 
     shape: tuple[int, ...]
+    content_shape: tuple[int, ...]
     spacing: tuple[float, ...]
     channels: int
     label_values: tuple[int, ...] | None
@@ -151,8 +154,11 @@ def gather_facts(case: Case, *, intensities: bool = False) -> CaseFacts:
             step = np.linspace(0, len(voxels) - 1, _INTENSITIES_A_CASE).astype(int)
             voxels = voxels[step]
         sample = tuple(tuple(map(float, column)) for column in voxels.T)
+    shape = read.reference.spatial_shape
+    box = nonzero_box(read.label[..., None] if read.image is None else read.image)
     return CaseFacts(
-        shape=read.reference.spatial_shape,
+        shape=shape,
+        content_shape=shape if box is None else tuple(s.stop - s.start for s in box),
         spacing=read.spacing,
         channels=0 if read.image is None else read.image.shape[-1],
         label_values=values,
@@ -260,6 +266,7 @@ def _facts_from_json(facts: Mapping[str, Any]) -> CaseFacts:
     values = facts["label_values"]
     return CaseFacts(
         shape=tuple(facts["shape"]),
+        content_shape=tuple(facts["content_shape"]),
         spacing=tuple(facts["spacing"]),
         channels=facts["channels"],
         label_values=None if values is None else tuple(values),

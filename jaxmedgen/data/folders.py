@@ -170,7 +170,9 @@ class FolderSource:
         samples = None
         if preprocessing.needs_ct_statistics():
             samples = [np.concatenate(c) for c in zip(*[f.intensities for f in ordered])]
-        self.preprocessing = preprocessing.fit(spacings, samples)
+        cropped = preprocessing.crop_to_nonzero
+        shapes = [f.content_shape if cropped else f.shape for f in ordered]
+        self.preprocessing = preprocessing.fit(spacings, samples, shapes)
         spacing = self.preprocessing.spacing
         if isinstance(spacing, str):  # "native": cases may differ, the middle stands for them
             spacing = Preprocessing().fit(spacings).spacing

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from jaxmedgen.data import regrid
 from jaxmedgen.data.regrid import GridMap
@@ -25,10 +25,12 @@ class Preprocessing:
 
     Attributes:
         spacing: target voxel size in mm, one number an axis (RAS+); None takes the data set's
-            median (`fit` puts it in); "native" leaves every subject as it is.
+            median, "fit" the finest isotropic size at which every subject's content lies within
+            `shape` (`fit` puts both in); "native" leaves every subject as it is.
         shape: target shape, met by cropping and padding around the centre; None keeps what the
             resampling gives. Needed for training on whole volumes.
-        crop_to_nonzero: first crops to the box of voxels that are not 0 in any channel.
+        crop_to_nonzero: first crops to the box of voxels that are not 0 in any channel (of the
+            label map where there is no image).
         normalization: one name for all channels or one a channel: "zscore" (mean and deviation of
             non-zero voxels), "ct" (clip to, then centre and scale by the data set's foreground
             statistics), "minmax" (to [0, 1]), "percentile" (0.5 and 99.5 % to [0, 1], clipped),
@@ -54,8 +56,10 @@ class Preprocessing:
         for name in names:
             if name not in NORMALIZATIONS:
                 raise ValueError(f"normalization {name!r} is not one of {NORMALIZATIONS}")
-        if isinstance(self.spacing, str) and self.spacing != "native":
-            raise ValueError(f"spacing {self.spacing!r} is neither numbers, None nor 'native'")
+        if isinstance(self.spacing, str) and self.spacing not in ("native", "fit"):
+            raise ValueError(f"spacing {self.spacing!r} is not numbers, None, 'native' or 'fit'")
+        if self.spacing == "fit" and self.shape is None:
+            raise ValueError("spacing 'fit' needs the shape that volumes are to fit in")
         if isinstance(self.spacing, tuple) and not all(s > 0 for s in self.spacing):
             raise ValueError(f"spacing {self.spacing} mm is not positive")
         if self.shape is not None and not all(n > 0 for n in self.shape):
@@ -92,15 +96,18 @@ class Preprocessing:
         self,
         spacings: Sequence[tuple[float, ...]],
         intensities: Sequence[np.ndarray] | None = None,
+        shapes: Sequence[tuple[int, ...]] | None = None,
     ) -> "Preprocessing":
         """Puts in what depends on the data set; a no-op when nothing does.
 
         Args:
             spacings: one a subject, mm.
             intensities: per channel, foreground voxels sampled from all subjects (any shape).
+            shapes: voxels that "fit" has to hold, one shape a subject: of the volume, or with
+                `crop_to_nonzero` of its content.
 
         Raises:
-            ValueError: no subjects, or "ct" without intensities.
+            ValueError: no subjects, "ct" without intensities, or "fit" without shapes.
         """
         spacing, statistics = self.spacing, self.ct_statistics
         if spacing is None:
@@ -109,6 +116,14 @@ class Preprocessing:
             median = np.median(np.asarray(spacings, float), axis=0)
             # Six digits: what single-precision headers hold.
             spacing = tuple(float(f"{s:.6g}") for s in median)
+        if spacing == "fit":
+            if not shapes:
+                raise ValueError("no subjects to fit the spacing to: set spacing")
+            extents = np.asarray(shapes, float) * np.asarray(spacings, float)
+            size = float((extents / np.asarray(self.shape)).max())
+            # Rounded up, so that no subject comes out a voxel too long.
+            spacing = (np.ceil(size * 1000) / 1000,) * len(self.shape)
+            spacing = tuple(map(float, spacing))
         if self.needs_ct_statistics():
             if not intensities or any(len(x) == 0 for x in intensities):
                 raise ValueError(
@@ -135,8 +150,10 @@ class Preprocessing:
             ValueError: spacing still to be fitted, or a wrong number of axes.
         """
         target = tuple(spacing) if self.spacing == "native" else self.spacing
-        if target is None:
-            raise ValueError("the target spacing is still None: call fit() with the data set first")
+        if target is None or target == "fit":
+            raise ValueError(
+                f"the target spacing is still {target!r}: call fit() with the data set first"
+            )
         for name, value in (("spacing", target), ("shape", self.shape)):
             if value is not None and len(value) != len(shape):
                 raise ValueError(f"{name} {value} does not fit a volume of shape {tuple(shape)}")
@@ -173,8 +190,8 @@ class Preprocessing:
             ValueError: settings do not fit the subject, or a channel is constant.
         """
         box = None
-        if self.crop_to_nonzero and image is not None:
-            box = _nonzero_box(image)
+        if self.crop_to_nonzero:
+            box = nonzero_box(label[..., None] if image is None else image)
         shape = image.shape[:-1] if image is not None else label.shape
         grid = self.grid_map(shape, spacing, box)
         record = {}
@@ -264,7 +281,8 @@ def _ct_statistics(values: np.ndarray) -> tuple[float, float, float, float]:
     return float(low), float(high), float(values.mean()), float(values.std())
 
 
-def _nonzero_box(image: np.ndarray) -> list[slice] | None:
+def nonzero_box(image: Shaped[np.ndarray, "*s c"]) -> list[slice] | None:
+    """The smallest box around voxels that are not 0 in some channel; None without any."""
     mask = np.any(image != 0, axis=-1)
     box = []
     for axis in range(mask.ndim):

@@ -258,6 +258,16 @@ def test_median_spacing_and_ct_statistics_are_fitted(tmp_path):
     assert source[0]["label"].shape == (8, 9, 4) and source[2]["label"].shape == (16, 9, 6)
 
 
+def test_whole_brains_fit_a_small_shape(tmp_path):
+    label = np.zeros((20, 24, 16), np.int32)
+    label[5:15, 6:20, 4:12] = 2
+    save(tmp_path / "a.nii.gz", label, spacing=(1.0, 1.0, 1.0))
+    settings = Preprocessing(spacing="fit", shape=(7, 7, 7), crop_to_nonzero=True)
+    source = FolderSource(tmp_path, settings)
+    assert source.info.spacing == (2.0, 2.0, 2.0)
+    assert source[0]["label"].shape == (7, 7, 7) and source[0]["label"].sum() == 5 * 7 * 4
+
+
 def test_cache_is_reused_and_follows_files_and_settings(tmp_path, monkeypatch):
     folder, cache = make_pairs(tmp_path / "data"), tmp_path / "cache"
     first = FolderSource(folder, NATIVE, cache_folder=cache)

@@ -151,6 +151,39 @@ def test_fit_takes_the_median_spacing():
         Preprocessing().fit([])
 
 
+@pytest.mark.parametrize("shape", [(24, 24, 24), (32, 16, 24)])
+def test_spacing_can_be_fitted_so_that_everything_is_in_the_shape(shape):
+    spacings = [(1.0, 0.9, 2.5), (1.3, 1.3, 1.3)]
+    shapes = [(44, 52, 18), (30, 47, 33)]
+    fitted = Preprocessing(spacing="fit", shape=shape).fit(spacings, shapes=shapes)
+    assert len(set(fitted.spacing)) == 1
+    for size, spacing in zip(shapes, spacings):
+        grid = fitted.grid_map(size, spacing)
+        # Borders of the new grid in old voxels: nothing but the rounding to whole voxels is lost.
+        scale = np.array(grid.scale)
+        first = np.array(grid.shift) - scale / 2
+        last = first + scale * grid.new_shape
+        assert np.all(first <= -0.5 + scale / 2) and np.all(
+            last >= np.array(size) - 0.5 - scale / 2
+        )
+    extents = np.array(shapes) * spacings / (np.array(shape) * fitted.spacing[0])
+    assert 0.99 < extents.max() <= 1
+    with pytest.raises(ValueError, match="needs the shape"):
+        Preprocessing(spacing="fit")
+    with pytest.raises(ValueError, match="still 'fit'"):
+        Preprocessing(spacing="fit", shape=shape).grid_map((9, 9, 9), (1.0,) * 3)
+
+
+def test_label_maps_alone_are_cropped_to_their_content():
+    label = np.zeros((20, 24, 16), np.int32)
+    label[5:15, 6:20, 4:12] = 2
+    record, grid = Preprocessing(spacing="native", crop_to_nonzero=True).apply(
+        (1.0,) * 3, label=label
+    )
+    assert record["label"].shape == (10, 14, 8) and record["label"].min() == 2
+    np.testing.assert_array_equal(preprocess.invert_label(record["label"], grid), label)
+
+
 def test_settings_survive_json():
     settings = Preprocessing(
         spacing=(1.0, 2.0), shape=(8, 8), normalization=("ct", "zscore"),

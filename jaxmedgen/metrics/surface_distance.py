@@ -80,8 +80,8 @@ def surface_distances(
     predicted, predicted_sizes = surfels(prediction[box], spacing)
     true, true_sizes = surfels(reference[box], spacing)
     return SurfaceDistances(
-        to_reference=scipy.spatial.cKDTree(true).query(predicted)[0],
-        to_prediction=scipy.spatial.cKDTree(predicted).query(true)[0],
+        to_reference=_tree(true).query(predicted)[0],
+        to_prediction=_tree(predicted).query(true)[0],
         prediction_sizes=predicted_sizes,
         reference_sizes=true_sizes,
     )
@@ -151,3 +151,8 @@ def _weighted_percentile(
     share = np.cumsum(sizes[order]) / sizes.sum()
     index = np.searchsorted(share, percentile / 100 - 1e-12)
     return float(distances[order][min(index, len(order) - 1)])
+
+
+def _tree(points: Float[np.ndarray, "p n"]) -> scipy.spatial.cKDTree:
+    # Points of a grid tie often: splitting at the middle builds faster than at the median.
+    return scipy.spatial.cKDTree(points, balanced_tree=False, compact_nodes=False)

@@ -146,11 +146,13 @@ def sliding_window_inference(
     margins = [((n - s) // 2, -(-(n - s) // 2)) for n, s in zip(plan.padded_shape, shape)]
     if any(any(m) for m in margins):
         volume = np.pad(np.asarray(volume), [*margins, (0, 0)], mode="edge")
-    planes = _reduced_planes(predict, volume, plan, tuple(patch_size), blend, batch_size, abort)
+    planes = _reduced_planes(
+        predict, volume, plan, tuple(patch_size), blend, batch_size, reduce, abort
+    )
     inner = tuple(slice(low, low + n) for (low, _), n in zip(margins[1:], shape[1:]))
     result, top = None, -margins[0][0]
-    for slab, weight in planes:
-        reduced = np.asarray(_reduce(slab, weight, reduce))[(slice(None), *inner)]
+    for planes_done in planes:
+        reduced = planes_done[(slice(None), *inner)]
         if result is None:
             result = np.empty((*shape, *reduced.shape[len(shape) :]), reduced.dtype)
         low, high = max(top, 0), min(top + len(reduced), shape[0])
@@ -166,9 +168,10 @@ def _reduced_planes(
     patch_size: tuple[int, ...],
     blend: Blend,
     batch_size: int,
+    reduce: Reduce,
     abort: Callable[[], bool] | None,
-) -> Iterator[tuple[Array, Array]]:
-    """Finished planes of summed weighted logits with their summed weights, from first to last."""
+) -> Iterator[np.ndarray]:
+    """Finished planes, reduced and on the host, from first to last."""
     profiles = importance(patch_size, blend)
     totals = [_total_weight(*axis) for axis in zip(plan.starts, profiles, plan.padded_shape)]
     window_weight = functools.reduce(np.multiply.outer, profiles)[..., None]
@@ -192,13 +195,11 @@ def _reduced_planes(
             slab = jnp.zeros((*plan.slab_shape, logits.shape[-1]), jnp.float32)
         for i, corner in enumerate(batch):
             if corner[0] > top:
-                count = corner[0] - top
-                finished, slab = _advance(slab, count)
-                yield finished, _plane_weights(totals[0][top : corner[0]], across)
-                top = corner[0]
+                yield np.asarray(_reduce(slab, totals[0][top : corner[0]], across, reduce))
+                slab, top = _advance(slab, corner[0] - top), corner[0]
             slab = _add(slab, logits, window_weight, i, corner[1:])
         done += len(batch)
-    yield slab, _plane_weights(totals[0][top:], across)
+    yield np.asarray(_reduce(slab, totals[0][top:], across, reduce))
 
 
 def _window(
@@ -219,10 +220,6 @@ def _total_weight(
     return total
 
 
-def _plane_weights(along: Float[np.ndarray, " n"], across: Float[Array, "*s 1"]) -> Array:
-    return jnp.asarray(along).reshape(-1, *(1,) * across.ndim) * across
-
-
 @functools.partial(jax.jit, donate_argnums=0)
 def _add(
     slab: Float[Array, "*s k"],
@@ -238,16 +235,37 @@ def _add(
     return jax.lax.dynamic_update_slice(slab, before + weight * window, start)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _advance(slab: Float[Array, "*s k"], count: int) -> tuple[Array, Array]:
-    """The first `count` planes, which are finished, and the slab moved on by as many."""
-    fresh = jnp.zeros((count, *slab.shape[1:]), slab.dtype)
-    return slab[:count], jnp.concatenate([slab[count:], fresh])
+@functools.partial(jax.jit, donate_argnums=0)
+def _advance(slab: Float[Array, "*s k"], count: Int[Array, ""] | int) -> Float[Array, "*s k"]:
+    """Moves the slab on by `count` planes, in place: those that come in are zero."""
+    depth = slab.shape[0]
+
+    def move(i: Int[Array, ""], slab: Float[Array, "*s k"]) -> Float[Array, "*s k"]:
+        source = jnp.minimum(i + count, depth - 1)
+        plane = jax.lax.dynamic_index_in_dim(slab, source, keepdims=False)
+        plane = jnp.where(i + count < depth, plane, 0.0)
+        return jax.lax.dynamic_update_index_in_dim(slab, plane, i, 0)
+
+    return jax.lax.fori_loop(0, depth, move, slab)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _reduce(slab: Float[Array, "*s k"], weight: Float[Array, "*s 1"], reduce: Reduce) -> Array:
-    if reduce == "argmax":  # Dividing by a positive weight moves no maximum.
-        return jnp.argmax(slab, axis=-1).astype(jnp.int32)
-    blended = slab / weight
-    return jax.nn.softmax(blended, axis=-1) if reduce == "probabilities" else blended
+@functools.partial(jax.jit, static_argnums=3)
+def _reduce(
+    slab: Float[Array, "*s k"],
+    along: Float[np.ndarray, " n"] | Float[Array, " n"],
+    across: Float[Array, "*p 1"],
+    reduce: Reduce,
+) -> Shaped[Array, " n *r"]:
+    """The first n planes, reduced one at a time so that the slab is never copied.
+
+    `along` and `across` are the summed weights of these planes and within a plane.
+    """
+
+    def plane(i: Int[Array, ""]) -> Array:
+        logits = jax.lax.dynamic_index_in_dim(slab, i, keepdims=False)
+        if reduce == "argmax":  # Dividing by a positive weight moves no maximum.
+            return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        blended = logits / (jnp.asarray(along)[i] * across)
+        return jax.nn.softmax(blended, axis=-1) if reduce == "probabilities" else blended
+
+    return jax.lax.map(plane, jnp.arange(along.shape[0]))

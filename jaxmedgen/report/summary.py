@@ -21,6 +21,9 @@ from jaxmedgen.report.results import AblationResults
 
 ALPHA = 0.05
 
+FEW_CASES = 10
+"""Below this many cases bootstrap intervals cover the truth clearly less often than they claim."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ArmResult:
@@ -236,6 +239,11 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
                 f"With {fewest} test cases and {comparisons} comparisons the smallest possible "
                 f"corrected p-value is {floor:.3f}: no difference, however large, can be called "
                 "significant here. Read the intervals, and add test cases for a test with power."
+            )
+        if fewest < FEW_CASES:
+            notes.append(
+                f"Bootstrap intervals from {fewest} cases tend to be too narrow: take them as a "
+                "lower bound of the uncertainty."
             )
     missing = [
         f"{arm}/{budget} labels ({len(results.select(arm, budget))} of {len(results.seeds)} seeds)"

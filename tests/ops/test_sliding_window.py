@@ -106,10 +106,12 @@ def test_planes_leave_as_soon_as_they_are_finished():
         seen.append(windows.shape)
         return _voxelwise(windows)
 
-    planes = sliding_window._reduced_planes(predict, volume, plan, (8, 4), "gaussian", 1, None)
-    first, _ = next(planes)
-    assert len(seen) == 2 and first.shape == (4, 4, 4)
-    assert sum(len(slab) for slab, _ in planes) + 4 == 20
+    planes = sliding_window._reduced_planes(
+        predict, volume, plan, (8, 4), "gaussian", 1, "argmax", None
+    )
+    assert next(planes).shape == (4, 4)
+    assert len(seen) == 2
+    assert sum(len(done) for done in planes) + 4 == 20
 
 
 @settings(max_examples=20, deadline=None)

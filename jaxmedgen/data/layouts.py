@@ -199,6 +199,8 @@ def _nnunet(folder: pathlib.Path, split: str, require_labels: bool) -> Layout:
                         file, f"is no channel of {list(channel_names)}; name it NAME_0000{ending}"
                     )
                 )
+    if not cases and not problems:
+        raise DataError(f"{folder}: images{suffix}/ holds no {ending} files; put the scans there")
     label_names = _label_names(folder, content)
     return Layout(
         folder=folder,

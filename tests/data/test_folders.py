@@ -239,6 +239,13 @@ def test_unusable_folders_are_explained(tmp_path):
     (tmp_path / "dataset.json").write_text("[1")
     with pytest.raises(DataError, match="cannot be read"):
         discover(tmp_path)
+    (tmp_path / "imagesTr").mkdir()
+    labels = {"background": 0, "a": 1}
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"channel_names": {"0": "MR"}, "labels": labels})
+    )
+    with pytest.raises(DataError, match=r"imagesTr/ holds no .nii.gz files"):
+        FolderSource(tmp_path)
     with pytest.raises(ValueError, match="split 'val'"):
         discover(tmp_path, split="val")
 

@@ -70,11 +70,31 @@ def depth_to_space(x: Float[Array, "b *s c2"], block: tuple[int, ...]) -> Float[
     return x.reshape(x.shape[0], *(s * f for s, f in zip(space, block)), -1)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _strided(x, kernel, stride, pads, groups):
+    """Strided convolution: depth taps stacked in the channels, then a strided 2D convolution."""
+    n = len(stride)
+    if n == 2 or groups > 1 or all(k <= s for k, s in zip(kernel.shape, stride)):
+        return _by_blocks(x, kernel, stride, pads, groups)
+    k, s = kernel.shape[0], stride[0]
+    x = _pad(x, (pads[0], *((0, 0),) * (n - 1)))
+    last = (x.shape[1] - k) // s * s
+    stacked = [lax.slice_in_dim(x, i, i + last + 1, s, axis=1) for i in range(k)]
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
+    return _planes(jnp.concatenate(stacked, -1), flat, pads, (1, 1, 1), 1, stride[1:])
+
+
+@_strided.defjvp
+def _strided_jvp(stride, pads, groups, primals, tangents):
+    blocks = functools.partial(_by_blocks, stride=stride, pads=pads, groups=groups)
+    return _strided(*primals, stride, pads, groups), jax.jvp(blocks, primals, tangents)[1]
+
+
+def _by_blocks(x, kernel, stride, pads, groups):
     """Strided convolution as a dense one on blocks: stride s, k taps -> stride 1, ceil(k/s) taps.
 
     Zeros are multiplied where s does not divide k, which costs less than XLA:CPU's strided
-    gradients; a kernel as wide as its stride becomes one matrix product.
+    gradients; a kernel no wider than its stride becomes one matrix product.
     """
     n = len(stride)
     size, taps = x.shape[1:-1], kernel.shape[:n]
@@ -225,12 +245,12 @@ def _patches(x, taps, dilation, size):
     return jnp.concatenate(pieces, -1).reshape(x.shape[0] * math.prod(size), -1)
 
 
-def _planes(x, kernel, pads, dilation, groups):
+def _planes(x, kernel, pads, dilation, groups, stride=(1, 1)):
     """2D convolution of every plane of volumes."""
     y = lax.conv_general_dilated(
         x.reshape(-1, *x.shape[2:]),
         kernel,
-        (1, 1),
+        stride,
         pads[1:],
         rhs_dilation=dilation[1:],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),

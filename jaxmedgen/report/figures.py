@@ -17,6 +17,9 @@ ARM_COLOURS = "#4D4D4D #0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #882255 #
 
 MARKERS = "osD^vPX<>"
 
+PANELS = 3
+"""Panels side by side; further label budgets go below."""
+
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -56,7 +59,7 @@ def budget_figure(results: AblationResults, summary: Summary) -> str:
             if not rows:
                 continue
             # Budgets are equally spaced; arms stand side by side so that intervals do not overlap.
-            shift = 0.08 * (i - (len(results.arms) - 1) / 2)
+            shift = min(0.08, 0.7 / len(results.arms)) * (i - (len(results.arms) - 1) / 2)
             x = [results.budgets.index(row.budget) + shift for row in rows]
             means = [row.score.mean for row in rows]
             ends = [
@@ -104,7 +107,8 @@ def case_figure(results: AblationResults, summary: Summary) -> str:
             axes.grid(axis="y", **_GRID)
             axes.set_axisbelow(True)
             axes.set_title(_budget_title(budget))
-        panels[0].set_ylabel("foreground Dice")
+        for axes in panels[::PANELS]:
+            axes.set_ylabel("foreground Dice")
         return _svg(figure)
 
 
@@ -169,7 +173,8 @@ def curve_figure(results: AblationResults, name: str, label: str) -> str | None:
             axes.grid(axis="y", **_GRID)
             axes.set_axisbelow(True)
             axes.set_title(_budget_title(budget))
-        panels[0].set_ylabel(label)
+        for axes in panels[::PANELS]:
+            axes.set_ylabel(label)
         _legend(figure, panels[0])
         return _svg(figure)
 
@@ -183,24 +188,31 @@ def _curve(records: Sequence[Mapping[str, float | int]], name: str) -> dict[floa
 def _panels(
     results: AblationResults, height: float, sharex: bool = False
 ) -> tuple[matplotlib.figure.Figure, Sequence[matplotlib.axes.Axes]]:
-    count = len(results.budgets)
+    columns = min(PANELS, len(results.budgets))
+    rows = math.ceil(len(results.budgets) / columns)
     figure = matplotlib.figure.Figure(
-        figsize=(max(4.6, min(3.4 * count, 10.2)), height), layout="constrained"
+        figsize=(max(4.6, 3.4 * columns), height * rows), layout="constrained"
     )
-    panels = figure.subplots(1, count, sharex=sharex, sharey=True, squeeze=False)
-    return figure, list(panels[0])
+    panels = figure.subplots(rows, columns, sharex=sharex, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(results.budgets) :]:
+        axes.remove()
+    return figure, list(panels[: len(results.budgets)])
 
 
 def _legend(figure: matplotlib.figure.Figure, axes: matplotlib.axes.Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(5, len(labels)))
+        # A 9 pt character is about 0.08 inch wide at most, a handle with its gaps as much as seven.
+        fit = int(figure.get_size_inches()[0] / 0.08 / (max(map(len, labels)) + 7))
+        columns = max(1, min(len(labels), fit))
+        figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
 def _slant(axes: matplotlib.axes.Axes, rows: Sequence[object]) -> None:
     if len(rows) > 5 or sum(len(row.arm) for row in rows) > 30:
         for text in axes.get_xticklabels():
-            text.set(rotation=30, ha="right", rotation_mode="anchor")
+            text.set(rotation=90 if len(rows) > 8 else 30, ha="right", rotation_mode="anchor")
+            text.set_va("center" if len(rows) > 8 else "baseline")
 
 
 def _budget_title(budget: int) -> str:

@@ -118,7 +118,7 @@ def class_table(results: AblationResults, budget: int) -> list[dict[str, Any]]:
                 row.setdefault("cells", []).append(
                     {
                         "text": f"{value:.{digits}f}" if math.isfinite(value) else "—",
-                        "best": len(rows) > 1 and bool(known) and value == better(known),
+                        "best": len(set(known)) > 1 and value == better(known),
                     }
                 )
         groups.append({"name": name, "rows": rows})

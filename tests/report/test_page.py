@@ -143,6 +143,7 @@ def test_best_arm_is_marked_by_direction(results):
     rows = page.class_table(results, 2)[0]["rows"]
     marked = {row["arm"]: row["cells"][0]["best"] for row in rows}
     assert marked == {"none": False, "affine": True, "gan": False}
+    assert not any(row["cells"][1]["best"] for row in rows)  # All equal.
 
 
 def test_warnings_are_listed(results, tmp_path):

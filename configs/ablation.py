@@ -5,8 +5,8 @@
     bin/ablate --config configs/ablation.py:gpu --workdir work/study   # embedded brains, 96^3
 
 Sizes:
-    cpu  volumes brought to 48^3 at 4.5 mm, 8-16-32 features, 400 steps a run
-    gpu  128^3 at 1.5 mm, 32-64-128-256 features, bf16, 5000 steps a run
+    cpu  volumes brought into 40^3 voxels, 8-16-32 features, 400 steps a run
+    gpu  128^3 voxels, 32-64-128-256 features, bf16, 5000 steps a run
     pod  the same at batch 32
 
 All arms get the same number of optimiser steps and the same subjects; what is compared is the
@@ -37,6 +37,6 @@ def get_config(argument: str = "") -> ConfigDict:
         validation=2,
         test=6,
         shape=(128, 128, 128) if large else (40, 40, 40),
-        spacing=1.5 if large else 5.0,
+        spacing="fit",
     )
     return config

@@ -44,7 +44,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "target_of": (),  # generation label -> class, where synthesis needs finer labels
                 "target_names": (),
                 "shape": {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (160, 160, 160)}[size],
-                "spacing": 0.0,  # mm; 0 keeps the median of the data set (folder)
+                # Folders: mm, or median | native | fit (all subjects within `shape`).
+                "spacing": "fit",
+                "crop_to_nonzero": True,
                 "normalization": "zscore",
                 "train": 12,
                 "validation": 4,

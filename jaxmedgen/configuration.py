@@ -126,7 +126,7 @@ def _convert(key: str, text: str, old: Any) -> Any:
     return value
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """``{'a': {'b': 1}} -> {'a.b': 1}``."""
     flat = {}
     for name, value in config.items():

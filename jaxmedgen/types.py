@@ -5,7 +5,7 @@ Images are channels last, ``[b, h, w, c]`` or ``[b, d, h, w, c]``; labels are in
 with components in array-axis order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,6 +25,9 @@ RngKey = Key[Array, ""]
 
 RngKeys = Key[Array, " b"]
 """One typed PRNG key a sample."""
+
+Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""``(keys [b], image [b, *s, c], label [b, *s]) -> (image, label)``: a random transform in jit."""
 
 Leaf = Any
 """A field of a pytree class. JAX rebuilds such classes with tracers, shapes and placeholders in

@@ -86,11 +86,14 @@ def folder_source(data: Any, prepared: Preprocessing | None = None) -> FolderSou
 def preprocessing(data: Any) -> Preprocessing:
     """How ``config.data`` prepares scans."""
     spacing = data.spacing
-    if not isinstance(spacing, tuple | list):
-        spacing = (float(spacing),) * 3 if spacing > 0 else None
+    if isinstance(spacing, int | float):
+        spacing = (float(spacing),) * 3
+    elif not isinstance(spacing, str):
+        spacing = tuple(float(s) for s in spacing)
     return Preprocessing(
-        spacing=None if spacing is None else tuple(float(s) for s in spacing),
+        spacing=None if spacing == "median" else spacing,
         shape=tuple(data.shape) or None,
+        crop_to_nonzero=data.crop_to_nonzero,
         normalization=data.normalization,
     )
 

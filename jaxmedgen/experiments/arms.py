@@ -14,8 +14,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.data.sources import Source
+from jaxmedgen.types import Augment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ArmTraining:
     """
 
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    augmentation: Augmentation | None = None
+    augmentation: Augment | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,18 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxmedgen.augment.label_to_image import LabelToImage
-from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import DatasetInfo
-from jaxmedgen.losses.segmentation import deep_supervision_loss, dice_ce_loss
-from jaxmedgen.metrics.segmentation import dice_score
+from jaxmedgen.losses.segmentation import deep_supervision_loss, dice_ce_loss, dice_loss
 from jaxmedgen.nets.unet import UNet
-from jaxmedgen.ops.collectives import all_sum
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.optim import optimizer, schedule
 from jaxmedgen.train.state import TrainState, create_state
-from jaxmedgen.types import Batch
+from jaxmedgen.types import Augment, Batch
 
 PLAYER = "segmenter"
 
@@ -48,7 +45,7 @@ class Segmenter:
 
     net: UNet
     settings: PlayerSettings
-    augmentation: Augmentation
+    augmentation: Augment
     synthesis: LabelToImage | None = None
     synthesis_probability: float = 0.0
     channels: int = 1
@@ -135,10 +132,9 @@ class Segmenter:
             return dice_ce_loss(logits, label, ignore_label=self.ignore_label)
 
         value = deep_supervision_loss(loss, outputs, label)
-        # Samples without foreground score NaN: a mean over the others, of the whole batch.
-        dice = dice_score(jax.lax.stop_gradient(outputs[0]), label)
-        total, count = all_sum(jnp.nansum(dice)), all_sum(jnp.sum(~jnp.isnan(dice)))
-        metrics = {"dice": total / jnp.maximum(count, 1)}
+        # Soft, since an argmax over logits would turn rounding into jumps of the logged number.
+        soft = 1 - dice_loss(outputs[0], label, ignore_label=self.ignore_label)
+        metrics = {"soft_dice": jax.lax.stop_gradient(soft)}
         return value, LossOutputs(metrics=metrics, variables={PLAYER: updated})
 
 

@@ -1,7 +1,8 @@
 """One door to convolution, 2D and 3D, on every platform.
 
-Accelerators get ``lax.conv_general_dilated``. On CPU, where XLA's 3D convolution and its gradients
-are slow, `kernels/conv_cpu.py` builds the same operation from 2D convolutions and matrix products.
+Accelerators get ``lax.conv_general_dilated``, as do 2D images everywhere. On CPU, where XLA's 3D
+convolution and its gradients are slow, `kernels/conv_cpu.py` builds the same operation from 2D
+convolutions and matrix products.
 """
 
 import contextlib
@@ -63,7 +64,7 @@ def conv(
             (edge voxel not repeated), wrapped round, or its edge voxels repeated.
         groups: blocks of channels convolved apart; `ci` groups make it depthwise.
         backend: ``xla`` is plain `lax.conv_general_dilated`; ``stacked`` the CPU formulation;
-            ``auto`` takes what is faster on the platform at hand.
+            ``auto`` is ``stacked`` for 3D on CPU and ``xla`` elsewhere.
 
     Returns:
         Images ``[b, *s2, co]`` in the inputs' dtype.
@@ -93,7 +94,7 @@ def conv(
             f"conv: kernel of extent {tuple(span)} does not fit into image {x.shape[1:-1]} with "
             f"padding {padding!r}; pad the image or use 'SAME'"
         )
-    if backend == "stacked" or (backend == "auto" and _platform() == "cpu"):
+    if backend == "stacked" or (backend == "auto" and n == 3 and _platform() == "cpu"):
         return conv_cpu(x, kernel, strides, pads, dilations, groups)
     letters = "DHW"[-n:]
     return lax.conv_general_dilated(

@@ -40,6 +40,8 @@ CASES = {
     "3d groups": ((5, 6, 7), (3, 3, 3), 4, 6, {"groups": 2}),
     "3d groups stride": ((5, 6, 7), (3, 3, 3), 4, 6, {"groups": 2, "stride": 2}),
     "3d depthwise": ((5, 6, 7), (3, 3, 3), 4, 8, {"groups": 4}),
+    "3d groups in several blocks": ((3, 4, 4), (3, 3, 3), 72, 36, {"groups": 3}),
+    "3d depthwise in several blocks": ((3, 4, 4), (3, 1, 3), 48, 48, {"groups": 48}),
     "3d valid": ((5, 6, 7), (3, 2, 3), 4, 6, {"padding": "VALID"}),
     "3d reflect": ((5, 6, 7), (3, 3, 3), 4, 6, {"padding": "REFLECT"}),
     "3d circular": ((5, 6, 7), (3, 5, 3), 4, 6, {"padding": "CIRCULAR"}),

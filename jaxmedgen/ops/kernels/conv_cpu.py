@@ -43,13 +43,38 @@ def conv_cpu(
     """
     dtype = jnp.result_type(x, kernel)
     x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
+    if groups > 1:
+        return _grouped(x, kernel, stride, pads, dilation, groups).astype(dtype)
     if any(s > 1 for s in stride) and all(d == 1 for d in dilation):
-        y = _strided(x, kernel, stride, pads, groups)
+        y = _strided(x, kernel, stride, pads)
     elif any(s > 1 for s in stride):
-        y = _subsample(_unit_stride(x, kernel, pads, dilation, groups), stride)
+        y = _subsample(_unit_stride(x, kernel, pads, dilation), stride)
     else:
-        y = _unit_stride(x, kernel, pads, dilation, groups)
+        y = _unit_stride(x, kernel, pads, dilation)
     return y.astype(dtype)
+
+
+def _grouped(x, kernel, stride, pads, dilation, groups):
+    """Groups joined into dense convolutions of up to 32 channels, zero between the groups.
+
+    XLA:CPU's grouped convolutions, and their gradients above all, are slower than the zeros.
+    """
+    taps, (ci, co) = kernel.shape[:-2], (kernel.shape[-2], kernel.shape[-1] // groups)
+    joined = max(
+        m
+        for m in range(1, groups + 1)
+        if groups % m == 0 and (m == 1 or m * max(ci, co) <= 32 or groups // m >= 8)
+    )
+    kernel = kernel.reshape(*taps, ci, groups // joined, joined, co)
+    apart = jnp.eye(joined, dtype=kernel.dtype)
+    outputs = []
+    for i in range(groups // joined):
+        # [*taps, joined in, ci, joined out, co]
+        block = kernel[..., None, :, i, :, :] * apart[:, None, :, None]
+        block = block.reshape(*taps, joined * ci, joined * co)
+        part = lax.slice_in_dim(x, i * joined * ci, (i + 1) * joined * ci, axis=-1)
+        outputs.append(conv_cpu(part, block, stride, pads, dilation, 1))
+    return jnp.concatenate(outputs, -1)
 
 
 def space_to_depth(x: Float[Array, "b *s c"], block: tuple[int, ...]) -> Float[Array, "b *s2 c2"]:
@@ -70,27 +95,27 @@ def depth_to_space(x: Float[Array, "b *s c2"], block: tuple[int, ...]) -> Float[
     return x.reshape(x.shape[0], *(s * f for s, f in zip(space, block)), -1)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _strided(x, kernel, stride, pads, groups):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _strided(x, kernel, stride, pads):
     """Strided convolution: depth taps stacked in the channels, then a strided 2D convolution."""
     n = len(stride)
-    if n == 2 or groups > 1 or all(k <= s for k, s in zip(kernel.shape, stride)):
-        return _by_blocks(x, kernel, stride, pads, groups)
+    if n == 2 or all(k <= s for k, s in zip(kernel.shape, stride)):
+        return _by_blocks(x, kernel, stride, pads)
     k, s = kernel.shape[0], stride[0]
     x = _pad(x, (pads[0], *((0, 0),) * (n - 1)))
     last = (x.shape[1] - k) // s * s
     stacked = [lax.slice_in_dim(x, i, i + last + 1, s, axis=1) for i in range(k)]
     flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    return _planes(jnp.concatenate(stacked, -1), flat, pads, (1, 1, 1), 1, stride[1:])
+    return _planes(jnp.concatenate(stacked, -1), flat, pads, (1, 1, 1), stride[1:])
 
 
 @_strided.defjvp
-def _strided_jvp(stride, pads, groups, primals, tangents):
-    blocks = functools.partial(_by_blocks, stride=stride, pads=pads, groups=groups)
-    return _strided(*primals, stride, pads, groups), jax.jvp(blocks, primals, tangents)[1]
+def _strided_jvp(stride, pads, primals, tangents):
+    blocks = functools.partial(_by_blocks, stride=stride, pads=pads)
+    return _strided(*primals, stride, pads), jax.jvp(blocks, primals, tangents)[1]
 
 
-def _by_blocks(x, kernel, stride, pads, groups):
+def _by_blocks(x, kernel, stride, pads):
     """Strided convolution as a dense one on blocks: stride s, k taps -> stride 1, ceil(k/s) taps.
 
     Zeros are multiplied where s does not divide k, which costs less than XLA:CPU's strided
@@ -112,27 +137,22 @@ def _by_blocks(x, kernel, stride, pads, groups):
     kernel = kernel.reshape(*split, ci, co)
     kernel = kernel.transpose(*range(0, 2 * n, 2), *range(1, 2 * n, 2), 2 * n, 2 * n + 1)
     kernel = kernel.reshape(*coarse, math.prod(stride) * ci, co)
-    if groups > 1:  # block positions inside the group
-        p = math.prod(stride)
-        blocks = blocks.reshape(*blocks.shape[:-1], p, groups, ci)
-        blocks = jnp.swapaxes(blocks, -3, -2).reshape(*blocks.shape[:-3], groups * p * ci)
-    return _unit_stride(blocks, kernel, ((0, 0),) * n, (1,) * n, groups)
+    return _unit_stride(blocks, kernel, ((0, 0),) * n, (1,) * n)
 
 
 def _subsample(y, stride):
     return lax.slice(y, (0,) * y.ndim, y.shape, (1, *stride, 1))
 
 
-def _unit_stride(x, kernel, pads, dilation, groups):
+def _unit_stride(x, kernel, pads, dilation):
     """The rule: which formulation a static shape gets."""
     n = kernel.ndim - 2
     taps = kernel.shape[:n]
-    if groups == 1 and math.prod(taps[1:]) == 1:
+    if math.prod(taps[1:]) == 1:
         return _along_depth(_pad(x, pads), kernel, dilation)
     if n == 2:  # images are the planes of one volume
-        y = _dense(x[None], kernel[None], ((0, 0), *pads), (1, *dilation), groups)
-        return y[0]
-    return _dense(x, kernel, pads, dilation, groups)
+        return _dense(x[None], kernel[None], ((0, 0), *pads), (1, *dilation))[0]
+    return _dense(x, kernel, pads, dilation)
 
 
 def _along_depth(x, kernel, dilation):
@@ -143,37 +163,30 @@ def _along_depth(x, kernel, dilation):
     return _matmul(jnp.concatenate(taps, -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _dense(x, kernel, pads, dilation, groups):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _dense(x, kernel, pads, dilation):
     """3D from 2D: the planes are the batch, the depth taps output channels, added shifted."""
-    k, co = kernel.shape[0], kernel.shape[-1]
-    # [k, kh, kw, ci, groups, co/groups] -> [kh, kw, ci, groups, k, co/groups]
-    flat = kernel.reshape(*kernel.shape[:-1], groups, co // groups)
-    flat = jnp.moveaxis(flat, 0, 4).reshape(*kernel.shape[1:-1], k * co)
-    z = _planes(x, flat, pads, dilation, groups)
-    z = z.reshape(*z.shape[:-1], groups, k, co // groups)
+    k, kh, kw, ci, co = kernel.shape
+    z = _planes(x, jnp.moveaxis(kernel, 0, 3).reshape(kh, kw, ci, k * co), pads, dilation)
     total = 0.0
     for i, edges in enumerate(_depth_edges(k, pads[0], dilation[0])):
-        total += _pad(z[..., i, :], (edges, *((0, 0),) * (z.ndim - 4)))
-    return total.reshape(*total.shape[:-2], co)
+        total += _pad(z[..., i * co : (i + 1) * co], (edges, (0, 0), (0, 0)))
+    return total
 
 
 @_dense.defjvp
-def _dense_jvp(pads, dilation, groups, primals, tangents):
+def _dense_jvp(pads, dilation, primals, tangents):
     (x, kernel), (dx, dk) = primals, tangents
-    y = _dense(x, kernel, pads, dilation, groups)
-    if groups > 1:
-        return y, sum(_dense(*args, pads, dilation, groups) for args in ((dx, kernel), (x, dk)))
+    y = _dense(x, kernel, pads, dilation)
     return y, _linear_in_x(dx, kernel, pads, dilation) + _linear_in_kernel(x, dk, pads, dilation)
 
 
 def _linear_in_x(x, kernel, pads, dilation):
     """The same, with the depth taps stacked in the input: its transpose is `_dense`'s pattern."""
     k, ci = kernel.shape[0], kernel.shape[-2]
-    none = ((0, 0),) * (x.ndim - 3)
-    shifted = [_pad(x, (edges, *none)) for edges in _depth_edges(k, pads[0], dilation[0])]
+    shifted = [_pad(x, (edges, (0, 0), (0, 0))) for edges in _depth_edges(k, pads[0], dilation[0])]
     flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], k * ci, -1)
-    return _planes(jnp.concatenate(shifted, -1), flat, pads, dilation, 1)
+    return _planes(jnp.concatenate(shifted, -1), flat, pads, dilation)
 
 
 def _linear_in_kernel(x, kernel, pads, dilation):
@@ -245,7 +258,7 @@ def _patches(x, taps, dilation, size):
     return jnp.concatenate(pieces, -1).reshape(x.shape[0] * math.prod(size), -1)
 
 
-def _planes(x, kernel, pads, dilation, groups, stride=(1, 1)):
+def _planes(x, kernel, pads, dilation, stride=(1, 1)):
     """2D convolution of every plane of volumes."""
     y = lax.conv_general_dilated(
         x.reshape(-1, *x.shape[2:]),
@@ -254,7 +267,6 @@ def _planes(x, kernel, pads, dilation, groups, stride=(1, 1)):
         pads[1:],
         rhs_dilation=dilation[1:],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
     )
     return y.reshape(*x.shape[:2], *y.shape[1:])
 

@@ -44,7 +44,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "target_of": (),  # generation label -> class, where synthesis needs finer labels
                 "target_names": (),
                 "shape": {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (160, 160, 160)}[size],
-                # Folders: mm, or median | native | fit (all subjects within `shape`).
+                # Folders: mm (2 or 1,1,3), or median | native | fit (all subjects within `shape`).
                 "spacing": "fit",
                 "crop_to_nonzero": True,
                 "normalization": "zscore",

@@ -85,13 +85,19 @@ def folder_source(data: Any, prepared: Preprocessing | None = None) -> FolderSou
 
 def preprocessing(data: Any) -> Preprocessing:
     """How ``config.data`` prepares scans."""
-    spacing = data.spacing
-    if isinstance(spacing, int | float):
-        spacing = (float(spacing),) * 3
-    elif not isinstance(spacing, str):
-        spacing = tuple(float(s) for s in spacing)
+    spacing: str | tuple[float, ...] | None = data.spacing
+    if spacing == "median":
+        spacing = None
+    elif spacing not in ("fit", "native"):
+        try:
+            numbers = tuple(float(part) for part in str(spacing).split(","))
+        except ValueError:
+            raise ValueError(
+                f"data.spacing='{spacing}': give mm such as 2 or 1,1,3, or fit, median, native"
+            ) from None
+        spacing = numbers * 3 if len(numbers) == 1 else numbers
     return Preprocessing(
-        spacing=None if spacing == "median" else spacing,
+        spacing=spacing,
         shape=tuple(data.shape) or None,
         crop_to_nonzero=data.crop_to_nonzero,
         normalization=data.normalization,

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxmedgen.augment.draws import Draw, choose, split_keys, uniform_table
 from jaxmedgen.augment.spatial import Parameters
+from jaxmedgen.augment.statistics import lift, match_stats, power, value_range
 from jaxmedgen.ops.fields import gaussian_filter
 from jaxmedgen.ops.resample import apply_matrices, low_resolution_matrix
 
@@ -97,8 +98,8 @@ def apply_intensity(
         "bias": lambda x, value: bias_field(x, value, order=settings.bias_order),
         "noise": lambda x, value: gaussian_noise(parameters["noise_keys"], x, value),
         "blur": gaussian_blur,
-        "brightness": lambda x, value: x * _lift(value, x),
-        "shift": lambda x, value: x + _lift(value, x),
+        "brightness": lambda x, value: x * lift(value, x),
+        "shift": lambda x, value: x + lift(value, x),
         "contrast": contrast,
         "low_resolution": low_resolution,
         "inverted_gamma": lambda x, value: -gamma(-x, value),
@@ -127,20 +128,20 @@ def gamma(
         exponent: g; below 1 brightens the middle tones.
         retain_stats: shift and scale the result to the mean and standard deviation it had.
     """
-    low, high = _reduce(jnp.min, image), _reduce(jnp.max, image)
+    low, high = (lift(value, image) for value in value_range(image))
     extent = jnp.maximum(high - low, 1e-7)
-    unit = jnp.clip((image - low) / extent, 0.0, 1.0)
-    out = unit ** _lift(exponent, image) * extent + low
-    return _match_stats(out, image) if retain_stats else out
+    out = power((image - low) / extent, exponent) * extent + low
+    return match_stats(out, image) if retain_stats else out
 
 
 def contrast(
     image: Float[Array, " b *s c"], factor: Float[Array, " b c"]
 ) -> Float[Array, " b *s c"]:
     """``(x - mean) f + mean`` clipped to the range that the channel had."""
-    mean = _reduce(jnp.mean, image)
-    out = (image - mean) * _lift(factor, image) + mean
-    return jnp.clip(out, _reduce(jnp.min, image), _reduce(jnp.max, image))
+    low, high = (lift(value, image) for value in value_range(image))
+    mean = image.mean(tuple(range(1, image.ndim - 1)), keepdims=True)
+    out = (image - mean) * lift(factor, image) + mean
+    return jnp.clip(out, low, high)
 
 
 def bias_field(
@@ -158,10 +159,10 @@ def bias_field(
         order: order of the polynomial.
         retain_stats: shift and scale the result to the mean and standard deviation it had.
     """
-    low = _reduce(jnp.min, image)
+    low = lift(value_range(image)[0], image)
     field = jnp.exp(log_bias(coefficients, image.shape[1:-1], order=order))
     out = (image - low) * field + low
-    return _match_stats(out, image) if retain_stats else out
+    return match_stats(out, image) if retain_stats else out
 
 
 def log_bias(
@@ -189,7 +190,7 @@ def gaussian_noise(
 ) -> Float[Array, " b *s c"]:
     """Adds white noise of a standard deviation a sample and channel."""
     noise = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
-    return image + noise * _lift(deviation, image)
+    return image + noise * lift(deviation, image)
 
 
 def gaussian_blur(
@@ -210,21 +211,6 @@ def low_resolution(
 
 def _exponents(axes: int, order: int) -> list[tuple[int, ...]]:
     return [e for e in itertools.product(range(order + 1), repeat=axes) if sum(e) <= order]
-
-
-def _reduce(function, x):
-    return function(x, axis=tuple(range(1, x.ndim - 1)), keepdims=True)
-
-
-def _lift(value, x):
-    """``[b, c]`` to the shape of an image."""
-    return value.reshape(value.shape[0], *(1,) * (x.ndim - 2), value.shape[1])
-
-
-def _match_stats(x, reference):
-    mean, deviation = _reduce(jnp.mean, x), _reduce(jnp.std, x)
-    scale = _reduce(jnp.std, reference) / jnp.maximum(deviation, 1e-7)
-    return (x - mean) * scale + _reduce(jnp.mean, reference)
 
 
 def _fold(x):

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxmedgen.augment.background import background_shells, soft_distance
 from jaxmedgen.augment.draws import Draw, choose, split_keys, uniform_table
 from jaxmedgen.augment.spatial import Spatial, sample_spatial, sampling_coordinates, swap_sides
+from jaxmedgen.augment.statistics import lift, power, value_range
 from jaxmedgen.ops.fields import gaussian_filter, random_smooth_field
 from jaxmedgen.ops.resample import apply_matrices, low_resolution_matrix, resample_labels
 
@@ -163,7 +164,7 @@ class LabelToImage:
         image = gaussian_filter(image, partial_volume)
         sigma = tuple(n / 5 for n in shape)
         image = image * jnp.exp(bias * random_smooth_field(bias_keys, shape, sigma))
-        image = _minmax(image) ** _lift(exponent, image)
+        image = power(_minmax(image), exponent[:, None])
 
         every = 1.0 + (thickness - 1.0) / 2.0
         matrix = functools.partial(low_resolution_matrix, down_order=1, up_order=1)
@@ -221,7 +222,5 @@ def _lift(value, like):
 
 
 def _minmax(image):
-    space = tuple(range(1, image.ndim))
-    low, high = image.min(space, keepdims=True), image.max(space, keepdims=True)
-    # Clipped, for a fused rounding below 0 would turn into NaN under a power.
-    return jnp.clip((image - low) / jnp.maximum(high - low, 1e-6), 0.0, 1.0)
+    low, high = (lift(value, image) for value in value_range(image))
+    return (image - low) / jnp.maximum(high - low, 1e-6)

@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxmedgen.augment.draws import Draw, split_keys, uniform_table
+from jaxmedgen.augment.statistics import value_range
 from jaxmedgen.ops.affine import affine_matrix, transform_coordinates
-from jaxmedgen.ops.fields import exp_velocity, identity_grid, random_velocity
+from jaxmedgen.ops.fields import identity_grid, random_diffeomorphism
 from jaxmedgen.ops.resample import resample, resample_labels
 
 Parameters = dict[str, PyTree]
@@ -114,14 +115,13 @@ def sampling_coordinates(
     spacing = settings.spacing
     coordinates = identity_grid(shape)[None]
     if settings.deformation is not None:
-        velocity = random_velocity(
+        coordinates = coordinates + random_diffeomorphism(
             parameters["field_keys"],
             shape,
             spacing,
             sigma=settings.deformation_sigma,
             rms=parameters["deformation"],
         )
-        coordinates = coordinates + exp_velocity(velocity)
     extent = jnp.asarray([n * s for n, s in zip(shape, spacing)])
     matrix = affine_matrix(
         jnp.deg2rad(parameters["rotation"]),
@@ -151,7 +151,7 @@ def apply_spatial(
         label = _flip(label, parameters["flip"])
     else:
         coordinates = sampling_coordinates(settings, parameters, shape)
-        air = image.min(tuple(range(1, image.ndim - 1)))  # [b, c]
+        air, _ = value_range(image)
         image = resample(image, coordinates, mode="constant", fill=air)
         label = resample_labels(label, coordinates)
     return image, swap_sides(settings, parameters, label)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxmedgen.ops.resample import Mode, apply_matrices, resample
+from jaxmedgen.ops.resample import Mode, apply_matrices, resample, resize
 
 
 def identity_grid(shape: Sequence[int]) -> Float[Array, " *s n"]:
@@ -159,6 +159,32 @@ def random_velocity(
     size = jnp.sqrt(jnp.mean(jnp.sum(v**2, -1), space))  # [b]
     factor = (rms / jnp.maximum(size, 1e-12)).reshape(-1, *(1,) * (v.ndim - 1))
     return v * factor / jnp.asarray(spacing, v.dtype)
+
+
+def random_diffeomorphism(
+    keys: Key[Array, " b"],
+    shape: Sequence[int],
+    spacing: Sequence[float | int],
+    *,
+    sigma: float | int,
+    rms: Float[Array, " b"] | float | int,
+    steps: int = 7,
+) -> Float[Array, " b *s n"]:
+    """Displacement in voxels of the flow of a `random_velocity`.
+
+    The flow is integrated on a coarser grid over the same field of view, with at least four of its
+    voxels to a `sigma`, and interpolated by cubics: 0.02 voxels (RMS) from the full grid's result
+    for an eighth of the work or less. Arguments as in `random_velocity` and `exp_velocity`.
+    """
+    coarse, widths = [], []
+    for size, width in zip(shape, spacing):
+        factor = max(1, int(sigma / width / 4))
+        coarse.append(max(math.ceil(size / factor), min(size, 4)))
+        widths.append(size * width / coarse[-1])
+    velocity = random_velocity(keys, coarse, widths, sigma=sigma, rms=rms)
+    displacement = exp_velocity(velocity, steps=steps)
+    scale = [size / few for size, few in zip(shape, coarse)]
+    return resize(displacement, shape, order=3) * jnp.asarray(scale, displacement.dtype)
 
 
 def _gaussian_matrix(size, sigma):

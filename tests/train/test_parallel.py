@@ -20,7 +20,7 @@ def run(system, settings, steps=20, accumulate=1, batch_size=8):
     """Metrics of each step and the final parameters."""
     parallel = Parallel(settings)
     batches = stream(batch_size, count=24)
-    state = parallel.replicate(jax.jit(system.init)(jax.random.key(0), next(batches)))
+    state = parallel.replicate(jax.jit(system.init)(jax.random.key(0), next(stream(batch_size))))
     step = make_step(
         system.objectives(), system.players(), prepare=system.prepare, accumulate=accumulate
     )

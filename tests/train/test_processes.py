@@ -1,0 +1,71 @@
+"""Two processes with two CPU devices each, over Gloo: the numbers of one process."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+
+from tests.train.test_parallel import run
+from tests.train.toys import Regression
+
+WORKER = """
+import json, os, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[1]))
+import pathlib
+from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.train.loop import LoopSettings, fit
+from jaxmedgen.train.parallel import Parallel, ParallelSettings
+from jaxmedgen.train.progress import Progress
+from tests.train.toys import Regression, blobs
+
+def stream():
+    return training_stream(blobs(24), batch_size=8, seed=0, num_threads=0,
+        process_index=jax.process_index(), process_count=2)
+
+assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
+for steps in (10, 20):  # the second call resumes from the first one's checkpoint
+    settings = LoopSettings(steps=steps, batch_size=8, log_every=1, checkpoint_every=10)
+    fit(Regression(), stream(), settings, pathlib.Path(sys.argv[3]),
+        parallel=Parallel(ParallelSettings(data=4)), progress=Progress(quiet=True))
+"""
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def test_parity_of_two_processes_over_gloo(tmp_path):
+    """Trains 10 steps, saves, resumes to 20: the metrics of a run on one device."""
+    from jaxmedgen.train.parallel import ParallelSettings
+
+    root, port = pathlib.Path(__file__).resolve().parents[2], str(_free_port())
+    environment = {**os.environ, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(index), port, str(tmp_path)],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    outputs = [worker.communicate(timeout=240)[0] for worker in workers]
+    assert [w.returncode for w in workers] == [0, 0], outputs[0][-3000:] + outputs[1][-3000:]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 21))
+    expected, _ = run(Regression(), ParallelSettings(data=1))
+    np.testing.assert_allclose(
+        [line["loss"] for line in lines], [e["loss"] for e in expected], rtol=1e-5
+    )

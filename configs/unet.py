@@ -43,6 +43,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "cache": "",  # folder for preprocessed scans; "" keeps them in memory
                 "target_of": (),  # generation label -> class, where synthesis needs finer labels
                 "target_names": (),
+                # Label-only folders: simulate scans of a contrast family (t1 | t2); "" does not.
+                "train_contrast": "",
+                "test_contrast": "t2",
                 "shape": {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (160, 160, 160)}[size],
                 # Folders: mm (2 or 1,1,3), or median | native | fit (all subjects within `shape`).
                 "spacing": "fit",

@@ -25,6 +25,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--reference", type=pathlib.Path, help="label file or folder to score with")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     parser.add_argument("--flips", action="store_true", help="average over left-right mirroring")
+    parser.add_argument(
+        "--orientation", help="what the voxel axes really are, such as LIA, where headers are wrong"
+    )
     options = parser.parse_args(arguments)
     prepare_jax()
 
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         reference=options.reference,
         kind=options.checkpoint,
         flips=options.flips,
+        orientation=options.orientation,
         console=Console(),
     )
     return 0

@@ -9,6 +9,7 @@ from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.phantoms.brain import BrainCohort
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import DatasetInfo, Source, in_memory, relabel, subset
 from jaxmedgen.data.splits import first_patients, train_test_split
 
@@ -57,6 +58,10 @@ def build_sources(data: Any) -> Sources:
     else:
         raise ValueError(f"unknown data.kind '{data.kind}': choose one of {', '.join(KINDS)}")
     train, validation, test = parts
+    if data.train_contrast:
+        train = in_memory(SimulatedScans(train, data.train_contrast, data.seed))
+        validation = in_memory(SimulatedScans(validation, data.train_contrast, data.seed + 1))
+        test = in_memory(SimulatedScans(test, data.test_contrast, data.seed + 2))
     if not data.target_of:
         return Sources(train, validation, test, train.info)
     coarse = (relabel(part, data.target_of, data.target_names) for part in parts)

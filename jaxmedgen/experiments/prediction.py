@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+from nibabel import orientations
 from rich.console import Console
 
 from jaxmedgen.data.layouts import Case, discover
@@ -26,6 +27,7 @@ def predict_files(
     reference: pathlib.Path | None = None,
     kind: str = "last",
     flips: bool = False,
+    orientation: str | None = None,
     console: Console,
 ) -> dict[str, Scores]:
     """Segments a scan or a folder of scans.
@@ -38,6 +40,7 @@ def predict_files(
             values go through the run's label map.
         kind: checkpoint, ``last`` or ``best``.
         flips: average the probabilities over mirroring left-right.
+        orientation: what the files' voxel axes really are (``LIA``), where headers are wrong.
         console: where to print.
 
     Returns:
@@ -58,13 +61,20 @@ def predict_files(
     scores: dict[str, Scores] = {}
     for number, case in enumerate(cases, start=1):
         volumes = [read_volume(path) for path in case.images]
-        image = _channels(case, volumes)
-        record, grid = run.preprocessing.apply(volumes[0].spacing, image=image)
+        image, spacing = _channels(case, volumes), volumes[0].spacing
+        turn = true_orientation(volumes[0], orientation) if orientation else None
+        if turn is not None:
+            image = orientations.apply_orientation(image, turn)
+            spacing = tuple(spacing[int(j)] for j in np.argsort(turn[:, 0]))
+        record, grid = run.preprocessing.apply(spacing, image=image)
         probabilities = predict.probabilities(variables, record["image"], flips=flips)
         label = invert_to_label(probabilities, grid)
+        save_png(output / f"{case.name}.png", three_planes(image, label, spacing=spacing))
+        if turn is not None:
+            back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), turn)
+            label = orientations.apply_orientation(label, back)
         path = output / f"{case.name}.nii.gz"
         write_like(path, label.astype(np.uint8), volumes[0])
-        save_png(output / f"{case.name}.png", three_planes(image, label))
         console.print(f"{number}/{len(cases)}  {path}", highlight=False)
         truth = _reference(run, reference, case.name)
         if truth is not None:
@@ -79,6 +89,31 @@ def predict_files(
     if scores:
         write_scores(scores, output / "evaluation", console, step=step)
     return scores
+
+
+def true_orientation(volume: Volume, codes: str) -> np.ndarray:
+    """Orientation (as nibabel has it) of ``volume.array`` if its file's voxel axes really run to `codes`.
+
+    Args:
+        volume: turned to RAS+ by what its header says.
+        codes: three letters of R/L, A/P, S/I, one an axis of the file.
+
+    Raises:
+        ValueError: not such letters, or the file is a single slice.
+    """
+    codes = codes.upper()
+    pairs = [next((p for p in ("LR", "PA", "IS") if c in p), "") for c in codes]
+    if len(codes) != 3 or sorted(pairs) != ["IS", "LR", "PA"] or len(volume.spacing) != 3:
+        raise ValueError(
+            f"orientation '{codes}' of {volume.path}: give three letters such as LIA, one an axis "
+            "of a 3D file: right or left, anterior or posterior, superior or inferior"
+        )
+    header = orientations.io_orientation(volume.file_affine)
+    real = orientations.axcodes2ornt(codes)
+    turned = np.empty((3, 2))
+    for (axis, flip), (real_axis, real_flip) in zip(header, real):
+        turned[int(axis)] = real_axis, real_flip * flip
+    return turned
 
 
 def _cases(source: pathlib.Path, channels: int) -> list[Case]:

@@ -92,7 +92,7 @@ def predict_files(
 
 
 def true_orientation(volume: Volume, codes: str) -> np.ndarray:
-    """Orientation (as nibabel has it) of ``volume.array`` if its file's voxel axes really run to `codes`.
+    """The turn to RAS+ of ``volume.array`` if its file's voxel axes really run to `codes`.
 
     Args:
         volume: turned to RAS+ by what its header says.
@@ -100,6 +100,9 @@ def true_orientation(volume: Volume, codes: str) -> np.ndarray:
 
     Raises:
         ValueError: not such letters, or the file is a single slice.
+
+    Returns:
+        An orientation as nibabel has it: axis and flip, one row an axis.
     """
     codes = codes.upper()
     pairs = [next((p for p in ("LR", "PA", "IS") if c in p), "") for c in codes]

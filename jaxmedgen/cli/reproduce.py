@@ -1,0 +1,68 @@
+"""``bin/reproduce``: runs the claims of a system and records the numbers."""
+
+import importlib
+import pathlib
+import pkgutil
+import shlex
+from collections.abc import Sequence
+
+from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
+
+EXAMPLE = """Runs the experiment behind a system's claims and records what came out.
+
+Writes NAME.json, NAME.md and pictures to --output, and the list of all claims to results.md beside
+it. Trainings lie in --workdir; finished ones are not repeated.
+
+examples:
+  bin/reproduce unet
+  bin/reproduce synthseg --data label_maps/ --scan t1.nii.gz --reference t1_labels.nii.gz
+  bin/reproduce heldout_contrast --data label_maps/
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one experiment and prints its claims; 0 whether or not they hold."""
+    command = "bin/reproduce " + shlex.join(arguments)
+    arguments, overrides = split_overrides(arguments)
+    parser = Parser(prog="bin/reproduce", description=EXAMPLE)
+    names = _names()
+    parser.add_argument("name", help=", ".join(names))
+    parser.add_argument("--workdir", type=pathlib.Path, help="default: work/reproduce/NAME")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/results"))
+    parser.add_argument("--data", help="folder of data, where an experiment needs one")
+    parser.add_argument("--scan", type=pathlib.Path, help="scan, where an experiment needs one")
+    parser.add_argument("--reference", type=pathlib.Path, help="label map of the scan")
+    parser.add_argument("--orientation", help="true voxel axes of the scan, such as LIA")
+    options = parser.parse_args(arguments)
+    if options.name not in names:
+        parser.error(f"no experiment '{options.name}': choose one of {', '.join(names)}")
+    prepare_jax()
+
+    from jaxmedgen.experiments.reproductions import record
+
+    module = importlib.import_module(f"jaxmedgen.experiments.reproductions.{options.name}")
+    result = module.reproduce(
+        record.Options(
+            workdir=options.workdir or pathlib.Path("work/reproduce") / options.name,
+            data=options.data,
+            scan=options.scan,
+            reference=options.reference,
+            orientation=options.orientation,
+            overrides=overrides,
+        )
+    )
+    page = record.write(result, options.output, options.name, command)
+    record.collect(options.output, options.output.parent / "results.md")
+    for claim in result.claims:
+        print(
+            f"{'holds' if claim.holds else 'FAILS'}  {claim.name}: {claim.measured:.3f} "
+            f"(expected {claim.expected})"
+        )
+    print(f"recorded in {page}")
+    return 0
+
+
+def _names() -> list[str]:
+    folder = pathlib.Path(__file__).resolve().parents[1] / "experiments" / "reproductions"
+    shared = ("record", "study")
+    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if m.name not in shared)

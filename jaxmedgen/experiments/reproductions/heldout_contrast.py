@@ -1,0 +1,37 @@
+"""``bin/reproduce heldout_contrast``: real brain shapes, a contrast family held out.
+
+Needs ``--data``: a folder of FreeSurfer label maps (16 were used). The claim is that of SynthSeg
+(Billot et al. 2023): random contrasts in training generalise to a contrast that was never shown.
+"""
+
+from jaxmedgen.experiments.reproductions import study
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+
+ARMS = ("none", "classic", "diffeomorphic", "synthesis")
+BUDGETS = (4, 12)
+SEEDS = 1
+
+
+def reproduce(options: Options) -> Reproduction:
+    """Runs the study and checks the claims.
+
+    Raises:
+        ValueError: no folder of label maps is given.
+    """
+    if not options.data:
+        raise ValueError("heldout_contrast needs --data: a folder of FreeSurfer label maps")
+    results, summary = study.run(
+        options,
+        config_name="heldout_contrast",
+        arms=ARMS,
+        budgets=BUDGETS,
+        seeds=SEEDS,
+        dataset="real brain label maps, simulated T1-like training and T2-like test scans",
+    )
+    claims = tuple(
+        study.gain(
+            summary, "synthesis", budget, 0.1, f"synthesis over none on T2, {budget} label maps"
+        )
+        for budget in BUDGETS
+    )
+    return study.reproduction("unet", results, summary, claims, SEEDS)

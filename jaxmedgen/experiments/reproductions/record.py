@@ -1,0 +1,166 @@
+"""What a reproduction reports, and how it is written: JSON, a Markdown table, pictures.
+
+``docs/results/NAME.json`` holds the numbers of a run as they came out, claims that failed
+included; ``docs/results/NAME.md`` is the same for readers, and ``docs/results.md`` collects them.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxmedgen.report.pictures import save_png
+from jaxmedgen.train.environment import describe_environment, write_json
+from jaxmedgen.train.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What ``bin/reproduce`` passes on.
+
+    Attributes:
+        workdir: for trainings; finished ones are not repeated.
+        data: folder of the user's data, where an experiment needs one.
+        scan: scan to segment, where an experiment needs one.
+        reference: its label map.
+        orientation: true voxel axes of the scan, where its header is wrong.
+        overrides: ``--config.`` settings.
+        progress: where to show progress.
+    """
+
+    workdir: pathlib.Path
+    data: str | None = None
+    scan: pathlib.Path | None = None
+    reference: pathlib.Path | None = None
+    orientation: str | None = None
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    progress: Progress = dataclasses.field(default_factory=Progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One claim and its outcome.
+
+    Attributes:
+        name: what is claimed, a sentence.
+        expected: what would confirm it.
+        measured: the number that came out.
+        interval: 95 % interval of it, or None.
+        holds: whether it holds.
+    """
+
+    name: str
+    expected: str
+    measured: float
+    interval: tuple[float, float] | None
+    holds: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """The outcome of one experiment.
+
+    Attributes:
+        system: name of the system or configuration.
+        seeds: number of seeds.
+        seconds: time of all trainings and evaluations, the skipped ones' own time included.
+        claims: what was checked.
+        published: figures of the source for comparison.
+        table: Markdown for the page: arms, classes, whatever shows the numbers behind the claims.
+        pictures: PNG arrays by file name without ending.
+        notes: what a reader must know, sentences.
+    """
+
+    system: str
+    seeds: int
+    seconds: float
+    claims: tuple[Claim, ...]
+    published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    table: str = ""
+    pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def write(result: Reproduction, folder: pathlib.Path, name: str, command: str) -> pathlib.Path:
+    """Writes ``NAME.json``, ``NAME.md`` and pictures to `folder`; returns the Markdown's path."""
+    environment = describe_environment()
+    machine = f"{os.cpu_count()} CPU cores, {environment['platform']}"
+    if environment["backend"] != "cpu":
+        machine = ", ".join(map(str, environment["devices"]))
+    content = {
+        "system": result.system,
+        "command": command,
+        "seeds": result.seeds,
+        "seconds": round(result.seconds),
+        "machine": machine,
+        "revision": environment["revision"],
+        "date": str(environment["started"])[:10],
+        "versions": environment["versions"],
+        "claims": [dataclasses.asdict(claim) for claim in result.claims],
+        "published": dict(result.published),
+    }
+    write_json(folder / f"{name}.json", content)
+    for picture, array in result.pictures.items():
+        save_png(folder / f"{name}_{picture}.png", array)
+    path = folder / f"{name}.md"
+    path.write_text(_markdown(result, name, content))
+    return path
+
+
+def _markdown(result: Reproduction, name: str, content: Mapping[str, Any]) -> str:
+    lines = [
+        f"# {name}",
+        "",
+        f"`{content['command']}`  ",
+        f"{content['date']}, revision {content['revision']}, {content['machine']}, "
+        f"{content['seconds'] / 60:.0f} min, {result.seeds} seed(s).",
+        "",
+        "| claim | expected | measured | holds |",
+        "|---|---|---|---|",
+    ]
+    for claim in result.claims:
+        interval = ""
+        if claim.interval is not None:
+            interval = f" [{claim.interval[0]:.3f}, {claim.interval[1]:.3f}]"
+        holds = "yes" if claim.holds else "**no**"
+        lines.append(
+            f"| {claim.name} | {claim.expected} | {claim.measured:.3f}{interval} | {holds} |"
+        )
+    if result.table:
+        lines += ["", result.table.strip()]
+    if result.published:
+        lines += ["", f"Published: {json.dumps(dict(result.published))}"]
+    for note in result.notes:
+        lines += ["", note]
+    for picture in result.pictures:
+        lines += ["", f"![{picture}]({name}_{picture}.png)"]
+    return "\n".join(lines) + "\n"
+
+
+def collect(folder: pathlib.Path, page: pathlib.Path) -> None:
+    """Writes `page` (``docs/results.md``): one line a claim over all results of `folder`."""
+    lines = [
+        "# Results",
+        "",
+        "Every line is a claim that `bin/reproduce` checked on the machine and revision its page",
+        "names; claims that failed stay in the list.",
+        "",
+        "| experiment | claim | expected | measured | holds |",
+        "|---|---|---|---|---|",
+    ]
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text())
+        for claim in content["claims"]:
+            interval = claim["interval"]
+            shown = f"{claim['measured']:.3f}"
+            if interval is not None:
+                shown += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+            lines.append(
+                f"| [{path.stem}](results/{path.stem}.md) | {claim['name']} | {claim['expected']} "
+                f"| {shown} | {'yes' if claim['holds'] else '**no**'} |"
+            )
+    page.write_text("\n".join(lines) + "\n")

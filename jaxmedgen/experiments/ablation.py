@@ -141,7 +141,7 @@ def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
         runs.append(_read_run(path, arm, budget, seed))
         with np.load(path.with_name("pictures.npz")) as pictures:
             overlays += _overlays(pictures, arm, budget, seed)
-            if budget == max(study.budgets) and arm not in samples:
+            if "sample_images" in pictures and arm not in samples:
                 images, labels = pictures["sample_images"], pictures["sample_labels"]
                 samples[arm] = tuple(zip(images, labels))
     info = study.sources.info
@@ -211,7 +211,7 @@ def _execute(
         evaluate_source(predictor(system, config), evaluation_variables(state), sources.test, stop)
     )
     np.savez_compressed(
-        folder / "pictures.npz", **_pictures(scored), **_samples(system, config, labelled)
+        folder / "pictures.npz", **_pictures(scored), **_samples(study, system, config, labelled)
     )
     write_json(
         folder / "scores.json",
@@ -235,8 +235,10 @@ def labelled_subjects(sources: Sources, budget: int, seed: int) -> tuple[int, ..
     return tuple(number[name] for name in first_patients(names, budget, seed=seed))
 
 
-def _samples(system, config: ConfigDict, labelled) -> dict[str, np.ndarray]:
-    """What the network is shown in training: augmented samples of the first batches."""
+def _samples(study: Study, system, config: ConfigDict, labelled) -> dict[str, np.ndarray]:
+    """What the network is shown in training, from one run an arm: augmented samples."""
+    if config.seed or len(labelled) != max(study.budgets):
+        return {}
     stream = training_stream(
         labelled,
         batch_size=_SAMPLES,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 PACKAGES = (
     "jaxmedgen",
@@ -80,3 +81,5 @@ def use_compilation_cache(folder: pathlib.Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    # JAX decides at its first compilation whether there is a cache, and that may be over already.
+    compilation_cache.reset_cache()

@@ -61,7 +61,8 @@ def _sites() -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], Float[n
 
 def draw(rng: np.random.Generator, kinds: tuple[str, ...]) -> Lesions:
     """Random lesions of `kinds` for one subject."""
-    points, weight, deep = _sites()
+    none = np.zeros((0, 3), np.float32)
+    points, weight, deep = _sites() if kinds else (none, np.zeros(0, np.float32), none)
     centres, axes = np.zeros((0, 3)), np.zeros((0, 3))
     lobes, radii, waves, phases = np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)), np.zeros(0)
     if "wmh" in kinds:

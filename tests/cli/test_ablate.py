@@ -1,0 +1,61 @@
+"""``bin/ablate`` from flags to the report."""
+
+import json
+import re
+
+import jax
+import jaxtyping
+import pytest
+
+from jaxmedgen.cli.main import main
+
+pytestmark = pytest.mark.xfail(
+    raises=jaxtyping.TypeCheckError, reason="samples for the report are of other array types"
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, tiny):
+    """The command of a study of one budget, run once."""
+    workdir = tmp_path_factory.mktemp("work") / "study"
+    tiny = [t for t in tiny if "data.train" not in t]
+    arguments = ["ablate", "--arms", "none,light", "--seeds", "1", "--workdir", str(workdir)]
+    arguments += [*tiny, "--config.steps=4", "--config.eval_every=2", "--quiet", "--labelled"]
+    before = jax.config.jax_compilation_cache_dir
+    assert main([*arguments, "1"]) == 0
+    yield workdir, arguments
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_the_report_lies_where_it_is_said_to(run, study):
+    workdir, arguments = study
+    before = (workdir / "runs/none/n1/seed0/scores.json").stat().st_mtime_ns
+    status, out, err = run(*arguments, "1")
+    assert status == 0, err
+    assert (workdir / "runs/none/n1/seed0/scores.json").stat().st_mtime_ns == before
+    assert f"report: {workdir / 'report.html'}" in out
+    assert "vs none" in out
+    page = (workdir / "report.html").read_text()
+    assert re.findall(r"""(?:src|href)=["'](?!data:|\#)""", page) == []
+    assert "bin/ablate" in page
+    for name in ("report.json", "report.csv", "report_cases.csv", "results/results.json"):
+        assert (workdir / name).is_file(), name
+    assert json.loads((workdir / "study.json").read_text())["arms"] == ["none", "light"]
+
+
+@pytest.mark.xfail(strict=True, reason="the pool of phantoms, a setting, follows the budgets")
+def test_a_budget_can_be_added(run, study):
+    """As the help says."""
+    workdir, arguments = study
+    before = (workdir / "runs/none/n1/seed0/scores.json").stat().st_mtime_ns
+    status, _, err = run(*arguments, "1,2")
+    assert status == 0, err
+    assert (workdir / "runs/none/n1/seed0/scores.json").stat().st_mtime_ns == before
+    assert (workdir / "runs/light/n2/seed0/scores.json").is_file()
+
+
+def test_other_settings_are_refused(fails, study):
+    workdir, arguments = study
+    message = fails(*arguments, "1", "--config.steps=5")
+    assert "steps: 4 -> 5" in message
+    assert str(workdir) in message

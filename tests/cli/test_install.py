@@ -86,7 +86,9 @@ def test_an_installed_package_finds_its_configurations(tmp_path):
     """Without a checkout beside it."""
     build = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", tmp_path]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=60)
-    use = "from jaxmedgen.configuration import load_config; print(load_config('unet').steps)"
+    names = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+    use = "from jaxmedgen.configuration import load_config\n"
+    use += f"print([load_config(name).steps for name in {names}])"
     done = subprocess.run(
         [sys.executable, "-c", use],
         cwd=tmp_path,
@@ -96,4 +98,4 @@ def test_an_installed_package_finds_its_configurations(tmp_path):
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 0
+    assert len(json.loads(done.stdout)) == len(names)

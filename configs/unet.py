@@ -85,11 +85,15 @@ def get_config(argument: str = "") -> ConfigDict:
             "augment": {
                 "preset": "light" if synthesis else arm,
                 "synthesis_probability": 0.5 if synthesis else 0.0,
-                "synthesis": {
+                "synthesis": {  # augment/label_to_image.py; ranges are (low, high[, probability])
                     "labels": 256,
-                    "contrast_means": None,
+                    "contrast_means": None,  # one range a label; None draws all from (0, 1)
+                    "deviation": (0.0, 0.14),
                     "background_regions": 4,
                     "strip_probability": 0.3,
+                    "bias": (0.0, 0.5),
+                    "gamma": 0.4,
+                    "thickness": (1.0, 5.0, 0.5),
                 },
             },
             "parallel": {"backend": "jit", "data": -1, "space": 2 if size == "pod" else 1},

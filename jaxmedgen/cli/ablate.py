@@ -35,8 +35,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.build import build_sources
-    from jaxmedgen.experiments.ablation import Study, run_study
+    from jaxmedgen.experiments.ablation import run_study
     from jaxmedgen.experiments.arms import select_arms
+    from jaxmedgen.experiments.study import Study
     from jaxmedgen.report.page import write_report
     from jaxmedgen.report.results import save_results
     from jaxmedgen.report.summary import print_summary, summarise

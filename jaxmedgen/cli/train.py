@@ -20,6 +20,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", required=True, help="FILE.py[:size[,arm=NAME]]")
     workdir_argument(parser)
     parser.add_argument("--data", help="folder of scans (short for data.kind=folder, data.folder)")
+    parser.add_argument(
+        "--profile", metavar="STEP", help="trace five steps from this one on (profile/)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument(
         "--distributed", action="store_true", help="one of several processes (SLURM, TPU pod, ...)"
@@ -33,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
 
     if options.data:
         overrides = {"data.kind": "folder", "data.folder": options.data, **overrides}
+    if options.profile:
+        overrides = {"profile_at": options.profile, **overrides}
     config = load_config(options.config, overrides)
     result = train_run(config, options.workdir, progress=Progress(quiet=options.quiet))
     best = (

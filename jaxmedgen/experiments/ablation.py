@@ -10,7 +10,6 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -22,65 +21,20 @@ from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.data.sources import in_memory, subset
 from jaxmedgen.data.splits import first_patients
-from jaxmedgen.experiments.arms import Arm, ArmInputs, prepare_arm
-from jaxmedgen.experiments.evaluation import CaseResult, evaluate_source
+from jaxmedgen.experiments.arms import ArmInputs, prepare_arm
+from jaxmedgen.experiments.evaluation import evaluate_source
+from jaxmedgen.experiments.study import Study, case_pictures, gather, scores_path
 from jaxmedgen.experiments.training import predictor, train
-from jaxmedgen.report.results import AblationResults, Overlay, Run
+from jaxmedgen.report.results import AblationResults
 from jaxmedgen.systems.base import build_system, evaluation_variables
-from jaxmedgen.train.environment import describe_environment, write_json
+from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
 from jaxmedgen.train.loop import NonFiniteError
-from jaxmedgen.train.metrics_log import read_metrics
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.state import sample_keys
 
 _SAMPLES = 4
 """Augmented training samples kept a run, for the report."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """What is compared.
-
-    Attributes:
-        config: the segmenter's configuration; arms change its augmentation.
-        sources: training pool, validation and test subjects.
-        arms: by name; the first is the reference of the comparison.
-        budgets: numbers of labelled training subjects.
-        seeds: number of repetitions, each with its own draw of subjects and initial weights.
-        dataset: a phrase for the report.
-        command: the command line that repeats the study.
-    """
-
-    config: ConfigDict
-    sources: Sources
-    arms: dict[str, Arm]
-    budgets: tuple[int, ...]
-    seeds: int
-    dataset: str
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.arms or not self.budgets or self.seeds < 1:
-            raise ValueError("a study needs at least one arm, one budget and one seed")
-        available = len(self.sources.train)
-        if max(self.budgets) > available or min(self.budgets) < 1:
-            raise ValueError(
-                f"label budgets {self.budgets}: {available} training subjects are left after "
-                f"{len(self.sources.validation)} for validation and {len(self.sources.test)} for "
-                "testing; lower --labelled, or config.data.validation and config.data.test"
-            )
-        if not len(self.sources.test):
-            raise ValueError("there are no test subjects: set config.data.test")
-
-    def runs(self) -> list[tuple[str, int, int]]:
-        """(arm, budget, seed) of every run: seeds first, so that an early stop is balanced."""
-        return [
-            (arm, budget, seed)
-            for seed in range(self.seeds)
-            for budget in self.budgets
-            for arm in self.arms
-        ]
 
 
 def run_study(
@@ -114,7 +68,7 @@ def run_study(
     )
     study = dataclasses.replace(study, sources=sources)
     with Progress() if progress is None else progress as shown:
-        left = [run for run in runs if not _scores_path(workdir, *run).exists()]
+        left = [run for run in runs if not scores_path(workdir, *run).exists()]
         if len(left) < len(runs):
             shown.say(f"{len(runs) - len(left)} of {len(runs)} runs are finished already")
         started = time.perf_counter()
@@ -131,41 +85,6 @@ def run_study(
     return gather(study, workdir)
 
 
-def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
-    """The results of the finished runs, as the report takes them."""
-    runs, overlays, samples = [], [], {}
-    for arm, budget, seed in study.runs():
-        path = _scores_path(workdir, arm, budget, seed)
-        if not path.exists():
-            continue
-        runs.append(_read_run(path, arm, budget, seed))
-        with np.load(path.with_name("pictures.npz")) as pictures:
-            overlays += _overlays(pictures, arm, budget, seed)
-            if "sample_images" in pictures and arm not in samples:
-                images, labels = pictures["sample_images"], pictures["sample_labels"]
-                samples[arm] = tuple(zip(images, labels))
-    info = study.sources.info
-    flat = configuration.flatten(study.config)
-    return AblationResults(
-        title="Which augmentation helps, and by how much?",
-        dataset=study.dataset,
-        class_names=info.class_names,
-        spacing=info.spacing,
-        arms={name: arm.description for name, arm in study.arms.items()},
-        reference_arm=next(iter(study.arms)),
-        budgets=tuple(sorted(study.budgets)),
-        seeds=tuple(range(study.seeds)),
-        runs=tuple(runs),
-        overlays=tuple(overlays),
-        samples=samples,
-        settings={k: v for k, v in flat.items() if not k.startswith("augment.")},
-        environment=describe_environment(),
-        command=study.command,
-        revision=str(describe_environment()["revision"]),
-        total_seconds=float(sum(r.seconds + r.augmenter_seconds for r in runs)),
-    )
-
-
 def _execute(
     study: Study,
     workdir: pathlib.Path,
@@ -177,7 +96,7 @@ def _execute(
     progress: Progress,
 ) -> None:
     """One run: prepare the arm, train, score, write ``scores.json`` last of all."""
-    folder = _scores_path(workdir, arm, budget, seed).parent
+    folder = scores_path(workdir, arm, budget, seed).parent
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     chosen = labelled_subjects(study.sources, budget, seed)
@@ -211,7 +130,9 @@ def _execute(
         evaluate_source(predictor(system, config), evaluation_variables(state), sources.test, stop)
     )
     np.savez_compressed(
-        folder / "pictures.npz", **_pictures(scored), **_samples(study, system, config, labelled)
+        folder / "pictures.npz",
+        **case_pictures(scored),
+        **_samples(study, system, config, labelled),
     )
     write_json(
         folder / "scores.json",
@@ -255,56 +176,6 @@ def _samples(study: Study, system, config: ConfigDict, labelled) -> dict[str, np
     }
 
 
-def _pictures(scored: Sequence[CaseResult]) -> dict[str, np.ndarray]:
-    """The best, the middle and the worst test case."""
-    order = sorted(range(len(scored)), key=lambda i: np.nan_to_num(scored[i].dice))
-    kept = sorted({order[0], order[len(order) // 2], order[-1]})
-    chosen = [scored[i] for i in kept]
-    arrays = {"cases": np.array([r.case for r in chosen])}
-    arrays["dice"] = np.array([r.dice for r in chosen], np.float32)
-    for i, result in enumerate(chosen):
-        arrays[f"image_{i}"] = result.image[..., 0].astype(np.float16)
-        arrays[f"label_{i}"] = result.label.astype(np.uint8)
-        arrays[f"prediction_{i}"] = result.prediction.astype(np.uint8)
-    return arrays
-
-
-def _overlays(pictures, arm: str, budget: int, seed: int) -> list[Overlay]:
-    return [
-        Overlay(
-            arm=arm,
-            budget=budget,
-            seed=seed,
-            case=str(case),
-            score=float(pictures["dice"][i]),
-            image=pictures[f"image_{i}"].astype(np.float32),
-            label=pictures[f"label_{i}"].astype(np.int32),
-            prediction=pictures[f"prediction_{i}"].astype(np.int32),
-        )
-        for i, case in enumerate(pictures["cases"])
-    ]
-
-
-def _read_run(path: pathlib.Path, arm: str, budget: int, seed: int) -> Run:
-    stored = json.loads(path.read_text())
-    curve = []
-    for line in read_metrics(path.with_name("metrics.jsonl")):
-        name = {"train": "train_loss", "validation": "validation_dice"}.get(line["split"])
-        value = line.get("loss" if line["split"] == "train" else "dice")
-        if name and value is not None:
-            curve.append({"step": line["step"], name: value})
-    return Run(
-        arm=arm,
-        budget=budget,
-        seed=seed,
-        seconds=stored["seconds"],
-        augmenter_seconds=stored["augmenter_seconds"],
-        scores=stored["scores"],
-        curve=tuple(curve),
-        warnings=tuple(stored["warnings"]),
-    )
-
-
 def _claim(study: Study, workdir: pathlib.Path) -> None:
     """Writes ``study.json``; arms, budgets and seeds may grow, nothing else may change."""
     workdir.mkdir(parents=True, exist_ok=True)
@@ -328,10 +199,6 @@ def _claim(study: Study, workdir: pathlib.Path) -> None:
             "config": study.config.to_dict(),
         },
     )
-
-
-def _scores_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> pathlib.Path:
-    return workdir / "runs" / arm / f"n{budget}" / f"seed{seed}" / "scores.json"
 
 
 def _headline(run: tuple[str, int, int], number: int, total: int, done: int, start: float) -> str:

@@ -6,18 +6,19 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import nibabel as nib
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
-from jaxmedgen.data.build import build_sources, folder_source, preprocessing
+from jaxmedgen.data.build import Sources, build_sources, folder_source, preprocessing
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.label_map import read_label_map, remap
+from jaxmedgen.data.nifti import write_volume
+from jaxmedgen.data.pipeline import SampleStream
 from jaxmedgen.data.preprocess import Preprocessing
-from jaxmedgen.data.sources import DatasetInfo, Source
+from jaxmedgen.data.sources import DatasetInfo, Source, subset
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
 from jaxmedgen.experiments.training import predictor, train
 from jaxmedgen.metrics import tables
@@ -29,6 +30,9 @@ from jaxmedgen.train.loop import FitResult
 from jaxmedgen.train.metrics_log import MetricsLog
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.types import Variables
+
+_SHOWN = 3
+"""Subjects or samples shown after training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +84,31 @@ def train_run(
     sources = build_sources(config.data)
     if jax.process_index() == 0:
         describe_data(workdir, sources.info, fitted_preprocessing(config, sources.train))
-    result = train(config, sources, build_system(config, sources.info), workdir, progress=progress)
+    system = build_system(config, sources.info)
+    result = train(config, sources, system, workdir, progress=progress)
+    if jax.process_index() == 0:
+        show_run(config, sources, system, result, workdir)
     return result
+
+
+def show_run(
+    config: ConfigDict, sources: Sources, system: System, result: FitResult, workdir: pathlib.Path
+) -> None:
+    """What the trained system does: ``predictions/`` of validation subjects, else ``samples/``."""
+    variables = evaluation_variables(result.state)
+    if isinstance(system, CanPredict) and len(sources.validation):
+        shown = subset(sources.validation, range(min(_SHOWN, len(sources.validation))))
+        for case in evaluate_source(predictor(system, config), variables, shown):
+            save_case(case, sources.info.spacing, workdir / "predictions")
+    elif isinstance(system, CanSample):
+        write_samples(config, sources, system, variables, workdir / "samples", _SHOWN, config.seed)
+
+
+def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path) -> None:
+    """One prediction as a picture beside its reference and as NIfTI on the network's grid."""
+    picture = three_planes(case.image, case.label, case.prediction, spacing=spacing)
+    save_png(folder / f"{case.case}.png", picture)
+    write_volume(folder / f"{case.case}.nii.gz", case.prediction.astype(np.uint8), _affine(spacing))
 
 
 def describe_data(workdir: pathlib.Path, info: DatasetInfo, prepared: Preprocessing) -> None:
@@ -151,10 +178,7 @@ def evaluate_run(
     for result in evaluate_source(predict, variables, source):
         results.append(result)
         cases[result.case] = result.scores
-        picture = three_planes(
-            result.image, result.label, result.prediction, spacing=run.info.spacing
-        )
-        save_png(workdir / "predictions" / f"{result.case}.png", picture)
+        save_case(result, run.info.spacing, workdir / "predictions")
     write_scores(cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing)
     if data is None:
         log = MetricsLog(workdir, resume_step=step)
@@ -212,19 +236,39 @@ def sample_run(
         system = build_system(config, sources.info)
     if not isinstance(system, CanSample):
         raise ValueError(f"{config.system} has no sampler")
+    write_samples(config, sources, system, variables, output, count, seed)
+
+
+def write_samples(
+    config: ConfigDict,
+    sources: Sources,
+    system: CanSample,
+    variables: dict[str, Variables],
+    output: pathlib.Path,
+    count: int,
+    seed: int,
+) -> None:
+    """Synthetic scans of the training label maps: ``images/``, ``labels/``, ``samples.png``.
+
+    Raises:
+        ValueError: this configuration makes no images.
+    """
     draw = jax.jit(lambda keys, label: system.sample(variables, keys, label))
-    affine = np.diag([*sources.info.spacing, *[1.0] * (4 - len(sources.info.spacing))])
-    pictures = []
+    spacing, pictures = sources.info.spacing, []
+    stream = SampleStream(sources.train, seed, tuple(config.patch_size) or None)
     for number in range(count):
-        label = jnp.asarray(sources.train[number % len(sources.train)]["label"])[None]
+        label = jnp.asarray(stream[number]["label"])[None]
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 1)
         image, made = (np.asarray(a[0]) for a in draw(keys, label))
-        for folder, array in (("images", image.squeeze(-1)), ("labels", made.astype(np.uint8))):
-            path = output / folder / f"sample_{number:04d}.nii.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            nib.save(nib.Nifti1Image(array, affine), path)
-        pictures.append(three_planes(image, made))
+        name = f"sample_{number:04d}.nii.gz"
+        write_volume(output / "images" / name, image.squeeze(-1), _affine(spacing))
+        write_volume(output / "labels" / name, made.astype(np.uint8), _affine(spacing))
+        pictures.append(three_planes(image, made, spacing=spacing))
     save_png(output / "samples.png", montage(pictures[:8], columns=2))
+
+
+def _affine(spacing: tuple[float, ...]) -> np.ndarray:
+    return np.diag([*spacing, *[1.0] * (4 - len(spacing))])
 
 
 def _zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:

@@ -4,9 +4,10 @@ import numpy as np
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
-from jaxmedgen.experiments.ablation import Study, run_study
+from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.arms import select_arms
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
+from jaxmedgen.experiments.study import Study
 from jaxmedgen.report.page import write_report
 from jaxmedgen.report.pictures import three_planes
 from jaxmedgen.report.results import AblationResults, save_results

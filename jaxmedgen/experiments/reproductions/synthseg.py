@@ -30,7 +30,11 @@ def reproduce(options: Options) -> Reproduction:
         )
     overrides = {"data.folder": options.data, **options.overrides}
     start = time.perf_counter()
-    train_run(load_config("synthseg:cpu", overrides), options.workdir, progress=options.progress)
+    train_run(
+        load_config("synthseg:cpu,contrast=t1", overrides),
+        options.workdir,
+        progress=options.progress,
+    )
     seconds = time.perf_counter() - start
     scores = predict_files(
         options.workdir,

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from jaxmedgen.augment.draws import Draw
 from jaxmedgen.augment.label_to_image import LabelToImage
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import DatasetInfo
@@ -138,6 +139,15 @@ class Segmenter:
         return value, LossOutputs(metrics=metrics, variables={PLAYER: updated})
 
 
+def label_to_image(
+    settings: Any, spacing: tuple[float, ...], target_of: tuple[int, ...] = ()
+) -> LabelToImage:
+    """The generative model of a configuration's ``augment.synthesis`` group."""
+    ranges = {f.name for f in dataclasses.fields(LabelToImage) if isinstance(f.default, Draw)}
+    values = {k: Draw(*v) if k in ranges else v for k, v in dict(settings).items()}
+    return LabelToImage(spacing=spacing, target_of=target_of or None, **values)
+
+
 def build(config: Any, info: DatasetInfo) -> Segmenter:
     """The system of a configuration for a data set.
 
@@ -170,9 +180,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
         augmentation=preset(config.augment.preset, info.spacing),
         synthesis=None
         if probability <= 0
-        else LabelToImage(
-            spacing=info.spacing, target_of=target_of or None, **dict(config.augment.synthesis)
-        ),
+        else label_to_image(config.augment.synthesis, info.spacing, target_of),
         synthesis_probability=probability,
         channels=channels,
         ignore_label=None if config.ignore_label < 0 else config.ignore_label,

@@ -14,8 +14,15 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["jaxmedgen", "jaxmedgen.*"]),
-    package_data={"jaxmedgen": ["report/templates/*", "py.typed"]},
+    packages=[
+        *setuptools.find_packages(include=["jaxmedgen", "jaxmedgen.*"]),
+        "jaxmedgen.configs",
+    ],
+    package_dir={"jaxmedgen.configs": "configs"},
+    package_data={
+        "jaxmedgen": ["report/templates/*", "py.typed"],
+        "jaxmedgen.configs": ["labels/*"],
+    },
     install_requires=[
         "absl-py",
         "beartype",

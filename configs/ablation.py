@@ -33,7 +33,7 @@ def get_config(argument: str = "") -> ConfigDict:
     )
     config.net.deep_supervision = False
     config.data.update(
-        train=0,  # 0 = all that are not held out
+        train=16,  # the pool that labelled subjects are drawn from; with --data all others
         validation=2,
         test=6,
         shape=(128, 128, 128) if large else (40, 40, 40),

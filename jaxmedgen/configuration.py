@@ -65,7 +65,7 @@ def load_config(name: str, overrides: Mapping[str, str] | None = None) -> Config
     """
     text, _, argument = name.partition(":")
     path = pathlib.Path(text)
-    if not path.exists():
+    if not path.is_file():
         shipped = config_folder() / pathlib.Path(text).with_suffix(".py").name
         if not shipped.exists():
             names = sorted(p.stem for p in config_folder().glob("*.py") if p.stem != "__init__")
@@ -90,8 +90,14 @@ def set_value(config: ConfigDict, key: str, text: str) -> None:
     """
     keys = flatten(config)
     if key not in keys:
-        hint = "; it is a group" if any(k.startswith(key + ".") for k in keys) else ""
-        raise ConfigError(_unknown("key", f"config.{key}", [f"config.{k}" for k in keys]) + hint)
+        if any(k.startswith(key + ".") for k in keys):
+            raise ConfigError(
+                f"config.{key} cannot be set, it is a group: set one of config.{key}.*"
+            )
+        name = key.rsplit(".", 1)[-1]
+        same = [k for k in keys if k.rsplit(".", 1)[-1] == name]
+        near = same or difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
+        raise ConfigError(f"unknown key 'config.{key}': did you mean 'config.{near[0]}'?")
     node = config
     *groups, last = key.split(".")
     for group in groups:

@@ -81,11 +81,7 @@ def test_wrong_types_name_key_value_and_type(key, text, kind):
     [
         ("step", "config.steps"),
         ("group.rats", "config.group.rate"),
-        pytest.param(
-            "rate",
-            "config.group.rate",
-            marks=pytest.mark.xfail(strict=True, reason="the shared prefix outweighs the name"),
-        ),
+        pytest.param("rate", "config.group.rate"),
         ("grup.sizes", "config.group.sizes"),
     ],
 )
@@ -174,7 +170,6 @@ def test_file_errors(tmp_path):
         load_config(str(tmp_path / "empty.py"))
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="a folder of that name is imported")
 def test_a_folder_named_like_a_configuration_is_not_read(tmp_path, monkeypatch):
     """``bin/ablate`` defaults to the name ``ablation``; a user may have a folder ablation/."""
     (tmp_path / "unet").mkdir()

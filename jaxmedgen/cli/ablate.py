@@ -44,13 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.train.progress import Progress
 
     if options.data:
-        overrides = {"data.kind": "folder", "data.folder": options.data, **overrides}
+        folder = {"data.kind": "folder", "data.folder": options.data, "data.train": "0"}
+        overrides = {**folder, **overrides}
     config = load_config(options.config, overrides)
     arms = select_arms(options.arms.split(","))
     budgets = _budgets(parser, options.labelled)
-    if not options.data and "data.train" not in overrides:
-        with config.unlocked():
-            config.data.train = max(budgets)
     sources = build_sources(config.data)
     size = f"{len(sources.train)} + {len(sources.validation)} + {len(sources.test)} subjects"
     name = pathlib.Path(options.data).name if options.data else "embedded brain phantoms"

@@ -71,9 +71,14 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | 
     except (*EXPECTED_ERRORS, CheckpointError) as error:
         if os.environ.get("JAXMEDGEN_TRACEBACK"):
             raise
-        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        notes = "".join(f" ({note})" for note in _notes(error))
         print(f"error: {error}{notes}", file=sys.stderr)
         return 2
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Notes for the user; JAX adds one about its own traceback, which is not shown."""
+    return [n for n in getattr(error, "__notes__", []) if "JAX_TRACEBACK_FILTERING" not in n]
 
 
 def workdir_argument(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--count", type=int, default=8, help="number of samples")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if options.workdir and overrides:
+        parser.error("--config.KEY=VALUE needs --config: a trained run keeps its settings")
     if options.count < 1:
         parser.error(f"--count {options.count} must be at least 1")
     prepare_jax()

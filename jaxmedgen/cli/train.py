@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.train.progress import Progress
 
     if options.data:
-        overrides = {"data.kind": "folder", "data.folder": options.data, **overrides}
+        folder = {"data.kind": "folder", "data.folder": options.data, "data.train": "0"}
+        overrides = {**folder, **overrides}
     if options.profile:
         overrides = {"profile_at": options.profile, **overrides}
     config = load_config(options.config, overrides)

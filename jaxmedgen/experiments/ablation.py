@@ -12,6 +12,7 @@ import pathlib
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -167,7 +168,7 @@ def _samples(study: Study, system, config: ConfigDict, labelled) -> dict[str, np
         patch_size=tuple(config.patch_size) or None,
         num_threads=0,
     )
-    batch = next(stream)
+    batch = jax.tree.map(jnp.asarray, next(stream))
     keys = sample_keys(jax.random.key(config.seed), 0, batch["index"])
     prepared = jax.jit(system.prepare)(batch, keys)
     return {

@@ -106,7 +106,9 @@ class Predictor:
                 abort=None if stop is None else lambda: bool(stop),
             )
         except InferenceAborted:
-            raise Interrupted("stopped while predicting") from None
+            raise Interrupted(
+                "stopped while predicting: run the same command again to go on"
+            ) from None
 
 
 def evaluate_source(

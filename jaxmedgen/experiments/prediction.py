@@ -1,5 +1,6 @@
 """Scans in, label maps out: each on the grid, orientation and affine of its own scan."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -66,7 +67,9 @@ def predict_files(
         if turn is not None:
             image = orientations.apply_orientation(image, turn)
             spacing = tuple(spacing[int(j)] for j in np.argsort(turn[:, 0]))
-        record, grid = run.preprocessing.apply(spacing, image=image)
+        # Not cut to the training volumes' shape: a larger scan is segmented to its ends.
+        whole = dataclasses.replace(run.preprocessing, shape=None)
+        record, grid = whole.apply(spacing, image=image)
         probabilities = predict.probabilities(variables, record["image"], flips=flips)
         label = invert_to_label(probabilities, grid)
         save_png(output / f"{case.name}.png", three_planes(image, label, spacing=spacing))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +15,13 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources, build_sources, folder_source, preprocessing
 from jaxmedgen.data.folders import FolderSource
-from jaxmedgen.data.label_map import read_label_map, remap
+from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.pipeline import SampleStream
 from jaxmedgen.data.preprocess import Preprocessing
-from jaxmedgen.data.sources import DatasetInfo, Source, subset
+from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
-from jaxmedgen.experiments.training import predictor, train
+from jaxmedgen.experiments.training import claim_workdir, predictor, train
 from jaxmedgen.metrics import tables
 from jaxmedgen.report.pictures import montage, save_png, three_planes
 from jaxmedgen.systems.base import CanPredict, CanSample, System, build_system, evaluation_variables
@@ -44,14 +45,14 @@ class TrainedRun:
     info: DatasetInfo
     preprocessing: Preprocessing
     system: System
+    label_map: Mapping[int, int] | None = None
 
     def remap(self, label: np.ndarray) -> np.ndarray:
         """File values -> predicted classes, as in the training data."""
-        data = self.config.data
-        if data.label_map:
-            label = remap(label, read_label_map(data.label_map)[0])
-        if data.target_of:
-            label = np.asarray(data.target_of, np.int32)[label]
+        if self.label_map is not None:
+            label = remap(label, self.label_map)
+        if self.config.data.target_of:
+            label = np.asarray(self.config.data.target_of, np.int32)[label]
         return label
 
     def variables(self, kind: str = "last") -> tuple[dict[str, Variables], int]:
@@ -82,9 +83,10 @@ def train_run(
 ) -> FitResult:
     """Trains a configuration on its data: what ``bin/train`` does."""
     sources = build_sources(config.data)
-    if jax.process_index() == 0:
-        describe_data(workdir, sources.info, fitted_preprocessing(config, sources.train))
     system = build_system(config, sources.info)
+    claim_workdir(config, workdir)
+    if jax.process_index() == 0:
+        describe_data(workdir, sources.info, config, sources.train)
     result = train(config, sources, system, workdir, progress=progress)
     if jax.process_index() == 0:
         show_run(config, sources, system, result, workdir)
@@ -111,26 +113,36 @@ def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path
     write_volume(folder / f"{case.case}.nii.gz", case.prediction.astype(np.uint8), _affine(spacing))
 
 
-def describe_data(workdir: pathlib.Path, info: DatasetInfo, prepared: Preprocessing) -> None:
+def describe_data(
+    workdir: pathlib.Path, info: DatasetInfo, config: ConfigDict, source: Source
+) -> None:
     """Writes ``dataset.json``: what prediction must know of the training data."""
+    folder = _folder_of(source)
     write_json(
         workdir / "dataset.json",
         {
             "class_names": info.class_names,
             "channel_names": info.channel_names,
             "spacing": info.spacing,
-            "preprocessing": json.loads(prepared.to_json()),
+            "preprocessing": json.loads(fitted_preprocessing(config, source).to_json()),
+            "label_map": None if folder is None else folder.label_map,
         },
     )
 
 
 def fitted_preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
     """The preprocessing that brings new scans to where `source`'s subjects are."""
+    folder = _folder_of(source)
+    if folder is not None:
+        return folder.preprocessing
+    return dataclasses.replace(preprocessing(config.data), spacing=source.info.spacing)
+
+
+def _folder_of(source: Source) -> FolderSource | None:
+    """The folder that `source` is a part or a relabelling of, if it is one."""
     while not isinstance(source, FolderSource) and hasattr(source, "source"):
         source = source.source
-    if isinstance(source, FolderSource):
-        return source.preprocessing
-    return dataclasses.replace(preprocessing(config.data), spacing=source.info.spacing)
+    return source if isinstance(source, FolderSource) else None
 
 
 def open_run(workdir: pathlib.Path) -> TrainedRun:
@@ -152,7 +164,9 @@ def open_run(workdir: pathlib.Path) -> TrainedRun:
         tuple(data["class_names"]), tuple(data["channel_names"]), tuple(data["spacing"]), ()
     )
     prepared = Preprocessing.from_json(json.dumps(data["preprocessing"]))
-    return TrainedRun(workdir, config, info, prepared, build_system(config, info))
+    stored = data.get("label_map")
+    label_map = None if stored is None else {int(value): k for value, k in stored.items()}
+    return TrainedRun(workdir, config, info, prepared, build_system(config, info), label_map)
 
 
 def evaluate_run(
@@ -181,7 +195,7 @@ def evaluate_run(
         save_case(result, run.info.spacing, workdir / "predictions")
     write_scores(cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing)
     if data is None:
-        log = MetricsLog(workdir, resume_step=step)
+        log = MetricsLog(workdir, append=True)
         dice = [r.dice for r in results]
         log.write(step, "test", {"dice": float(np.nanmean(dice)) if dice else float("nan")})
         log.close()
@@ -204,6 +218,8 @@ def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
     with config.unlocked():
         config.data.kind, config.data.folder = "folder", data
     source = folder_source(config.data, run.preprocessing)
+    if config.data.target_of:
+        source = relabel(source, config.data.target_of, config.data.target_names)
     if source.info.num_classes != run.info.num_classes:
         raise ValueError(
             f"{data} has {source.info.num_classes} classes, the run was trained on "

@@ -73,7 +73,8 @@ def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
         with np.load(path.with_name("pictures.npz")) as pictures:
             overlays += _overlays(pictures, arm, budget, seed)
             if "sample_images" in pictures and arm not in samples:
-                images, labels = pictures["sample_images"], pictures["sample_labels"]
+                images = pictures["sample_images"].astype(np.float32)
+                labels = pictures["sample_labels"].astype(np.int32)
                 samples[arm] = tuple(zip(images, labels))
     info = study.sources.info
     flat = configuration.flatten(study.config)

@@ -72,7 +72,8 @@ def loop_settings(config: ConfigDict) -> LoopSettings:
 def predictor(system: CanPredict, config: ConfigDict) -> Predictor:
     """The whole-volume predictor of a configuration."""
     multiple = 2 ** (len(config.net.features) - 1)
-    return Predictor(system, tuple(config.patch_size) or None, multiple=multiple)
+    window = tuple(config.patch_size) or tuple(config.data.shape) or None
+    return Predictor(system, window, multiple=multiple)
 
 
 def train(

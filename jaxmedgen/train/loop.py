@@ -160,8 +160,11 @@ class _Run:
         self.position: Any = stream.get_state()
         self.best: dict[str, float | int] | None = None
         self.log: MetricsLog | None = None
+        self.profiling = False
 
     def close(self) -> None:
+        if self.profiling:
+            jax.profiler.stop_trace()
         self.checkpoints.close()
         if self.log is not None:
             self.log.close()
@@ -327,8 +330,10 @@ class _Run:
         first = self.settings.profile_at
         if first >= 0 and self.step == first:
             jax.profiler.start_trace(str(self.workdir / "profile"))
-        elif first >= 0 and self.step == first + 5:
+            self.profiling = True
+        elif self.profiling and self.step == first + 5:
             jax.profiler.stop_trace()
+            self.profiling = False
 
 
 def _brief(values: Mapping[str, float | int]) -> str:

@@ -25,6 +25,7 @@ class MetricsLog:
         workdir: pathlib.Path,
         resume_step: int | None = None,
         redo_evaluation: bool = False,
+        append: bool = False,
     ) -> None:
         """Opens the files; lines after `resume_step` (a killed run's) are dropped.
 
@@ -32,13 +33,14 @@ class MetricsLog:
             workdir: the run's folder.
             resume_step: step of the restored checkpoint; None starts empty files.
             redo_evaluation: drop the validation of that very step too, it is done again.
+            append: keep all that is there, for a finished run's test scores.
         """
         self.path = pathlib.Path(workdir) / "metrics.jsonl"
         self._timing = pathlib.Path(workdir) / "timing.jsonl"
         self._writer = None
         if jax.process_index() != 0:
             return
-        for path in (self.path, self._timing):
+        for path in () if append else (self.path, self._timing):
             kept = [] if resume_step is None else read_metrics(path, last_step=resume_step)
             if redo_evaluation:
                 kept = [

@@ -4,14 +4,9 @@ import json
 import re
 
 import jax
-import jaxtyping
 import pytest
 
 from jaxmedgen.cli.main import main
-
-pytestmark = pytest.mark.xfail(
-    raises=jaxtyping.TypeCheckError, reason="samples for the report are of other array types"
-)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +38,6 @@ def test_the_report_lies_where_it_is_said_to(run, study):
     assert json.loads((workdir / "study.json").read_text())["arms"] == ["none", "light"]
 
 
-@pytest.mark.xfail(strict=True, reason="the pool of phantoms, a setting, follows the budgets")
 def test_a_budget_can_be_added(run, study):
     """As the help says."""
     workdir, arguments = study

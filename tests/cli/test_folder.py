@@ -35,7 +35,6 @@ def train(tiny, folder, tmp_path):
     return [*arguments, "--workdir", tmp_path / "run", *tiny, "--config.steps=3"]
 
 
-@pytest.mark.xfail(strict=True, reason="the numbering of label values is not kept with the run")
 def test_references_have_the_numbers_of_the_training_labels(run, train, folder, tmp_path):
     status, _, err = run(*train, "--config.data.train=2")
     assert status == 0, err
@@ -50,7 +49,6 @@ def test_references_have_the_numbers_of_the_training_labels(run, train, folder, 
     assert list(sizes.values()) == [float((label == k).sum()) for k in (1, 2)]
 
 
-@pytest.mark.xfail(strict=True, reason="the twelve phantoms of configs/unet.py are asked for")
 def test_all_cases_that_are_not_held_out_train(run, train, tmp_path):
     status, _, err = run(*train)
     assert status == 0, err

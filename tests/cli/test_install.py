@@ -8,7 +8,6 @@ import subprocess
 import sys
 from unittest import mock
 
-import pytest
 import setuptools
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -81,7 +80,6 @@ def test_the_package_ships_what_it_reads_at_run_time():
             assert any(relative.match(p) for p in patterns), f"{relative} is not in package_data"
 
 
-@pytest.mark.xfail(strict=True, reason="the configurations are not in the wheel")
 def test_an_installed_package_finds_its_configurations(tmp_path):
     """Without a checkout beside it."""
     build = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", tmp_path]

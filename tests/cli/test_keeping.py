@@ -3,12 +3,9 @@
 import json
 import shutil
 
-import pytest
-
 from jaxmedgen.train.metrics_log import read_metrics
 
 
-@pytest.mark.xfail(strict=True, reason="dataset.json is written before the folder is claimed")
 def test_a_refused_run_leaves_the_data_description(run, fails, tiny, tmp_path):
     """Else a mistyped --workdir changes how another run's predictions are prepared."""
     workdir = tmp_path / "run"
@@ -21,7 +18,6 @@ def test_a_refused_run_leaves_the_data_description(run, fails, tiny, tmp_path):
     assert json.loads((workdir / "dataset.json").read_text()) == json.loads(before)
 
 
-@pytest.mark.xfail(strict=True, reason="the log is cut at the checkpoint that is evaluated")
 def test_evaluating_the_best_checkpoint_keeps_the_log(run, tiny, tmp_path):
     """The best checkpoint may be older than the end of the run; here it is made to be."""
     workdir = tmp_path / "run"

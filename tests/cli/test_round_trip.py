@@ -132,7 +132,6 @@ def test_predict_writes_on_the_grid_of_the_scan(run, workdir, tmp_path):
     assert overlap(again, turned(record["label"])) > 0.6
 
 
-@pytest.mark.xfail(strict=True, reason="scans are cut to the shape of the training volumes")
 def test_predict_sees_the_whole_of_a_larger_scan(run, workdir, tmp_path):
     """Two subjects side by side: neither may be cut off silently."""
     records = [Shapes(8, (16, 16, 16), 0)[number] for number in (5, 6)]
@@ -161,7 +160,6 @@ def test_predict_names_what_is_wrong_with_the_input(fails, workdir, tmp_path):
     assert str(tmp_path / "empty") in fails(*predict, tmp_path / "empty")
 
 
-@pytest.mark.xfail(strict=True, reason="JAX's note on its traceback adds a line")
 def test_a_run_without_synthesis_has_nothing_to_sample(fails, workdir, tmp_path):
     message = fails("sample", "--workdir", workdir, "--output", tmp_path)
     assert "--config.augment.synthesis_probability" in message

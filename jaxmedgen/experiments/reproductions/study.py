@@ -26,11 +26,9 @@ def run(
     """Runs a study in ``options.workdir``, writes its report there."""
     overrides = dict(options.overrides)
     if options.data:
-        overrides = {"data.kind": "folder", "data.folder": options.data, **overrides}
+        folder = {"data.kind": "folder", "data.folder": options.data, "data.train": "0"}
+        overrides = {**folder, **overrides}
     config = load_config(config_name, overrides)
-    if not options.data:
-        with config.unlocked():
-            config.data.train = max(budgets)
     study = Study(
         config=config,
         sources=build_sources(config.data),

@@ -139,19 +139,39 @@ def write_json(
 
 
 def rich_table(rows: Sequence[Row], title: str = "") -> rich.table.Table:
-    """One line a class with mean and standard deviation of every metric, for the terminal."""
+    """One line a class with the mean of every metric, for a terminal of 80 columns.
+
+    The standard deviation of the first metric stands beside it where there is more than one case;
+    the caption counts excluded, missed and spurious structures.
+    """
     metrics = list(dict.fromkeys(row.metric for row in rows))
-    table = rich.table.Table(title=title or None, box=rich.box.SIMPLE_HEAD)
-    table.add_column("class")
+    table = rich.table.Table(title=title or None, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("class", overflow="fold")
     for metric in metrics:
-        table.add_column(LABELS.get(metric, metric), justify="right")
-    for heading in ("cases", "excluded", "missed", "spurious"):
-        table.add_column(heading, justify="right")
+        heading = LABELS.get(metric, metric).replace(" ", "\n")
+        table.add_column(heading, justify="right", no_wrap=True)
+        if any(row.scored > 1 for row in rows) and metric == metrics[0]:
+            table.add_column("±", justify="right", no_wrap=True)
+    table.add_column("cases", justify="right")
     for name in dict.fromkeys(row.class_name for row in rows):
         found = {row.metric: row for row in rows if row.class_name == name}
-        first = found[metrics[0]]
-        counts = (first.scored, first.excluded, first.missed, first.spurious)
-        table.add_row(name, *(format_mean(found[m]) for m in metrics), *map(str, counts))
+        cells = [format_mean(found[m]).split(" ± ") for m in metrics]
+        texts = [cell[0] for cell in cells]
+        if any(row.scored > 1 for row in rows):
+            texts.insert(1, cells[0][-1])
+        table.add_row(name, *texts, str(found[metrics[0]].scored))
+    first = {row.class_name: row for row in rows if row.metric == metrics[0]}
+    table.caption = "; ".join(
+        f"{count}: {', '.join(listed)}"
+        for count in ("missed", "spurious", "excluded")
+        if (
+            listed := [
+                f"{name} {getattr(row, count)}"
+                for name, row in first.items()
+                if getattr(row, count) and name != FOREGROUND
+            ]
+        )
+    )
     return table
 
 

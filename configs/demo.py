@@ -9,10 +9,11 @@ from, 2 for the learning curves, 8 of another scanner for testing. 16 runs of 25
 
 from ml_collections import ConfigDict
 
-from jaxmedgen.configuration import load_config
+from jaxmedgen.configuration import load_config, parse_argument
 
 
 def get_config(argument: str = "") -> ConfigDict:
+    parse_argument(argument, {})  # one size only; a wrong name is an error all the same
     config = load_config("ablation:cpu").unlock()
     config.update(steps=250, eval_every=125, checkpoint_every=125)
     config.data.update(validation=2, test=8)

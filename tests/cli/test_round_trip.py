@@ -99,7 +99,10 @@ def test_evaluate_scores_every_case_and_class(run, workdir):
     assert lines[:-1] == before
     assert (lines[-1]["step"], lines[-1]["split"]) == (60, "test")
     assert 0 < lines[-1]["dice"] <= 1
-    assert len(list((workdir / "predictions").glob("*.png"))) == 2
+    for case in ("shapes-0-00005", "shapes-0-00006"):
+        assert (workdir / "predictions" / f"{case}.png").exists()
+        prediction = nib.load(workdir / "predictions" / f"{case}.nii.gz")
+        assert prediction.shape == (16, 16, 16)
 
 
 def test_predict_writes_on_the_grid_of_the_scan(run, workdir, tmp_path):

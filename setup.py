@@ -39,6 +39,7 @@ setuptools.setup(
         "numpy>=2",
         "optax>=0.2.5",
         "orbax-checkpoint>=0.11",
+        "pillow",
         "rich",
         "scikit-image",
         "scipy",

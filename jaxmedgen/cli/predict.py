@@ -26,6 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     parser.add_argument("--flips", action="store_true", help="average over left-right mirroring")
     parser.add_argument(
+        "--largest", action="store_true", help="keep the largest connected foreground only"
+    )
+    parser.add_argument(
         "--orientation", help="what the voxel axes really are, such as LIA, where headers are wrong"
     )
     options = parser.parse_args(arguments)
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         kind=options.checkpoint,
         flips=options.flips,
         orientation=options.orientation,
+        largest=options.largest,
         console=Console(),
     )
     return 0

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jaxmedgen.data.layouts import Case, discover
 from jaxmedgen.data.nifti import Volume, read_volume, stem, write_like
+from jaxmedgen.data.postprocess import keep_largest_component
 from jaxmedgen.data.preprocess import invert_to_label
 from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
@@ -29,6 +30,7 @@ def predict_files(
     kind: str = "last",
     flips: bool = False,
     orientation: str | None = None,
+    largest: bool = False,
     console: Console,
 ) -> dict[str, Scores]:
     """Segments a scan or a folder of scans.
@@ -42,6 +44,7 @@ def predict_files(
         kind: checkpoint, ``last`` or ``best``.
         flips: average the probabilities over mirroring left-right.
         orientation: what the files' voxel axes really are (``LIA``), where headers are wrong.
+        largest: keep the largest connected foreground only.
         console: where to print.
 
     Returns:
@@ -72,6 +75,8 @@ def predict_files(
         record, grid = whole.apply(spacing, image=image)
         probabilities = predict.probabilities(variables, record["image"], flips=flips)
         label = invert_to_label(probabilities, grid)
+        if largest:
+            label = keep_largest_component(label)
         save_png(output / f"{case.name}.png", three_planes(image, label, spacing=spacing))
         if turn is not None:
             back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), turn)

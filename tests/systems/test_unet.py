@@ -11,8 +11,9 @@ from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.systems.base import CanPredict, CanSample, System, build_system
-from jaxmedgen.train.parallel import Parallel, ParallelSettings
-from jaxmedgen.train.step import make_step
+from jaxmedgen.train.parallel import ParallelSettings
+from tests.train.test_parallel import LAYOUTS
+from tests.train.test_parallel import run as parallel_run
 
 TINY = {
     "data.kind": "shapes",
@@ -23,12 +24,6 @@ TINY = {
     "net.features": "(4, 8)",
     "steps": "100",
     "batch_size": "8",
-}
-
-LAYOUTS = {
-    "eight data": ParallelSettings(data=8),
-    "four data, two space": ParallelSettings(data=4, space=2),
-    "eight pmap": ParallelSettings(backend="pmap", data=8),
 }
 
 
@@ -42,17 +37,11 @@ def tiny(arm="classic", **overrides):
 def run(layout, steps=20, **overrides):
     """Metrics of every step."""
     _, sources, system = tiny(**overrides)
-    parallel = Parallel(layout)
-    stream = training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
-    state = parallel.replicate(jax.jit(system.init)(jax.random.key(0), next(stream)))
-    step = make_step(system.objectives(), system.players(), prepare=system.prepare)
-    compiled, history = None, []
-    for _ in range(steps):
-        batch = parallel.put(next(stream))
-        compiled = compiled or parallel.compile(step, state, batch)
-        state, metrics = compiled(state, batch)
-        history.append(parallel.fetch(metrics))
-    return history
+
+    def stream():
+        return training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
+
+    return parallel_run(system, layout, steps, make_stream=stream)[0]
 
 
 @pytest.fixture(scope="module")

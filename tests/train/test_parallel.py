@@ -16,11 +16,11 @@ LAYOUTS = {
 }
 
 
-def run(system, settings, steps=20, accumulate=1, batch_size=8):
-    """Metrics of each step and the final parameters."""
+def run(system, settings, steps=20, accumulate=1, make_stream=lambda: stream(8, count=24)):
+    """Metrics of each step and the final state."""
     parallel = Parallel(settings)
-    batches = stream(batch_size, count=24)
-    state = parallel.replicate(jax.jit(system.init)(jax.random.key(0), next(stream(batch_size))))
+    batches = make_stream()
+    state = parallel.replicate(jax.jit(system.init)(jax.random.key(0), next(make_stream())))
     step = make_step(
         system.objectives(), system.players(), prepare=system.prepare, accumulate=accumulate
     )

@@ -125,7 +125,8 @@ class Segmenter:
             inputs.batch["image"],
             train=True,
             mutable=mutable,
-            rngs={"dropout": inputs.key},
+            # The first sample's key: under pmap each device drops other channels.
+            rngs={"dropout": inputs.keys[0]},
         )
         outputs = logits if isinstance(logits, tuple) else (logits,)
 

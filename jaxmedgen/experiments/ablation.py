@@ -123,6 +123,7 @@ def _execute(
             stop=stop,
             progress=progress,
             cache=workdir / "cache",
+            name=f"{arm}, {budget} labelled, seed {seed}",
         )
         state = result.state
     except NonFiniteError as error:

@@ -85,6 +85,7 @@ def train(
     stop: StopSignal | None = None,
     progress: Progress | None = None,
     cache: pathlib.Path | None = None,
+    name: str | None = None,
 ) -> FitResult:
     """Trains `system` on ``sources.train``, from the last checkpoint in `workdir` if any.
 
@@ -96,6 +97,7 @@ def train(
         stop: an active signal catcher, or None for one of its own.
         progress: where to show progress.
         cache: folder of compiled programs; ``workdir/cache`` by default.
+        name: of the run in the display.
 
     Raises:
         ConfigError: `workdir` belongs to a run with other settings.
@@ -125,4 +127,5 @@ def train(
         validate=validate,
         stop=stop,
         progress=progress,
+        name=name,
     )

@@ -12,36 +12,20 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from jaxmedgen.data.sources import DatasetInfo
-from jaxmedgen.train.objectives import Objective, PlayerSettings
+from jaxmedgen.train.loop import Trainable
 from jaxmedgen.train.state import TrainState
-from jaxmedgen.types import Batch, Variables
+from jaxmedgen.types import Variables
 
 PlayerVariables = Mapping[str, Variables]
 """Flax variables by player, as `evaluation_variables` gives them."""
 
 
 @runtime_checkable
-class System(Protocol):
-    """The least a system has: everything a training run needs."""
-
-    def players(self) -> Mapping[str, PlayerSettings]:
-        """Optimiser settings of each player."""
-        ...
-
-    def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
-        """A fresh state; `batch` gives shapes only."""
-        ...
-
-    def objectives(self) -> tuple[Objective, ...]:
-        """What is trained, in the order of one step."""
-        ...
-
-    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
-        """On-device transform of a batch before the losses (augmentation, synthesis)."""
-        ...
+class System(Trainable, Protocol):
+    """The least a system has: ``players``, ``init``, ``objectives`` and ``prepare``."""
 
 
 @runtime_checkable

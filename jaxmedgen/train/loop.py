@@ -105,6 +105,7 @@ def fit(
     validate: Validate | None = None,
     stop: StopSignal | None = None,
     progress: Progress | None = None,
+    name: str | None = None,
 ) -> FitResult:
     """Trains `system` on `stream` up to ``settings.steps``, from the last checkpoint if any.
 
@@ -118,6 +119,7 @@ def fit(
         validate: scores the single-copy state; its metrics are logged as ``validation``.
         stop: an active signal catcher; by default one for the length of this call.
         progress: where to show progress; by default a bar in a terminal, lines elsewhere.
+        name: of the run in the display; by default the folder's.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the state is saved.
@@ -135,13 +137,14 @@ def fit(
                 validate=validate,
                 stop=stop,
                 progress=progress,
+                name=name,
             )
     parallel = Parallel() if parallel is None else parallel
     parallel.check_batch(settings.batch_size, settings.accumulate)
     run = _Run(system, stream, settings, pathlib.Path(workdir), parallel, validate, stop)
     with Progress() if progress is None else progress as shown:
         try:
-            return run.execute(shown)
+            return run.execute(shown, name or run.workdir.name)
         finally:
             run.close()
 
@@ -169,7 +172,7 @@ class _Run:
         if self.log is not None:
             self.log.close()
 
-    def execute(self, progress: Progress) -> FitResult:
+    def execute(self, progress: Progress, name: str) -> FitResult:
         settings = self.settings
         state, host = self._initial_state()
         self.step = int(self.parallel.single(state.step))
@@ -179,7 +182,7 @@ class _Run:
         self.best = host and host["best"]
         if redo and self.validate is not None:
             self._evaluate(state)
-        progress.start(self.workdir.name, settings.steps, self.step)
+        progress.start(name, settings.steps, self.step)
         if self.step < settings.steps:
             state = self._train(state, progress)
         single = self.parallel.single(state)

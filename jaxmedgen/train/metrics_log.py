@@ -11,7 +11,6 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 import jax
-import numpy as np
 import tensorboardX
 
 SPLITS = ("train", "validation", "test")
@@ -68,11 +67,6 @@ class MetricsLog:
         """Speeds (samples/s, share of time waiting for data): not part of the result."""
         self._append(self._timing, {"step": step, **_plain(timing)})
         self._scalars(step, {f"timing/{k}": v for k, v in timing.items()})
-
-    def write_picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """An 8-bit picture ``[h, w, 3]`` for TensorBoard."""
-        if self._writer is not None:
-            self._writer.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flushes and closes."""

@@ -30,9 +30,9 @@ from jaxmedgen.report.results import AblationResults
 from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
-from jaxmedgen.train.loop import NonFiniteError
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.state import sample_keys
+from jaxmedgen.train.trainable import NonFiniteError
 
 _SAMPLES = 4
 """Augmented training samples kept a run, for the report."""

@@ -27,9 +27,9 @@ from jaxmedgen.report.pictures import montage, save_png, three_planes
 from jaxmedgen.systems.base import CanPredict, CanSample, System, build_system, evaluation_variables
 from jaxmedgen.train.checkpoint import Checkpointer
 from jaxmedgen.train.environment import write_json
-from jaxmedgen.train.loop import FitResult
 from jaxmedgen.train.metrics_log import MetricsLog
 from jaxmedgen.train.progress import Progress
+from jaxmedgen.train.trainable import FitResult
 from jaxmedgen.types import Variables
 
 _SHOWN = 3

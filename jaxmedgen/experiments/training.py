@@ -14,9 +14,10 @@ from jaxmedgen.experiments.evaluation import Predictor, validator
 from jaxmedgen.systems.base import CanPredict, System
 from jaxmedgen.train.environment import describe_environment, use_compilation_cache, write_json
 from jaxmedgen.train.interrupt import StopSignal
-from jaxmedgen.train.loop import FitResult, LoopSettings, fit
+from jaxmedgen.train.loop import fit
 from jaxmedgen.train.parallel import Parallel, ParallelSettings
 from jaxmedgen.train.progress import Progress
+from jaxmedgen.train.trainable import FitResult, LoopSettings
 
 _MAY_CHANGE = (
     "eval_every",

@@ -15,8 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Array, Float, Int, Key
 
 from jaxmedgen.data.sources import DatasetInfo
-from jaxmedgen.train.loop import Trainable
 from jaxmedgen.train.state import TrainState
+from jaxmedgen.train.trainable import Trainable
 from jaxmedgen.types import Variables
 
 PlayerVariables = Mapping[str, Variables]

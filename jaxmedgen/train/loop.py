@@ -6,11 +6,10 @@ the input pipeline's position and the log's running sums, so that a resumed run 
 """
 
 import collections
-import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,80 +18,19 @@ from jaxmedgen.data.prefetch import device_prefetch
 from jaxmedgen.train.checkpoint import Checkpointer
 from jaxmedgen.train.interrupt import Interrupted, StopSignal, run_interruptibly
 from jaxmedgen.train.metrics_log import MetricsLog, RunningMeans
-from jaxmedgen.train.objectives import Objective, PlayerSettings
 from jaxmedgen.train.parallel import Parallel
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.state import TrainState
 from jaxmedgen.train.step import make_step
+from jaxmedgen.train.trainable import (
+    FitResult,
+    LoopSettings,
+    NonFiniteError,
+    Trainable,
+    Validate,
+)
 
 _LAG = 2  # steps in flight before the host waits for metrics: keeps the device busy
-
-
-@runtime_checkable
-class Trainable(Protocol):
-    """What the loop needs of a system (`systems.base.System`)."""
-
-    def players(self) -> Mapping[str, PlayerSettings]:
-        """Optimiser settings by player."""
-        ...
-
-    def init(self, key: Any, batch: Any) -> TrainState:
-        """A fresh state for batches shaped like `batch`."""
-        ...
-
-    def objectives(self) -> tuple[Objective, ...]:
-        """What is trained."""
-        ...
-
-    def prepare(self, batch: Any, keys: Any) -> Any:
-        """On-device transform of a batch before the losses."""
-        ...
-
-
-Validate = Callable[[TrainState, int, StopSignal], Mapping[str, float | int]]
-"""``(state, step, stop) -> metrics``; polls `stop` and raises `Interrupted`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopSettings:
-    """How long and how often.
-
-    Attributes:
-        steps: optimiser steps of the run.
-        batch_size: global batch.
-        seed: of the initial parameters, the batches' order and all augmentation.
-        accumulate: micro-batches a step.
-        log_every: steps a line of training metrics.
-        eval_every: steps between validations (and one at the end); 0 for none.
-        checkpoint_every: steps between checkpoints (and one at the end).
-        best_metric: validation metric, larger is better, that selects ``checkpoints/best``.
-        keep: number of last checkpoints kept.
-        profile_at: trace five steps from this one on into ``profile/``; -1 for none.
-    """
-
-    steps: int
-    batch_size: int
-    seed: int = 0
-    accumulate: int = 1
-    log_every: int = 20
-    eval_every: int = 0
-    checkpoint_every: int = 200
-    best_metric: str = "dice"
-    keep: int = 2
-    profile_at: int = -1
-
-
-@dataclasses.dataclass(frozen=True)
-class FitResult:
-    """The end of a run: final state (one copy), best validation score, seconds of this call."""
-
-    state: TrainState
-    best: Mapping[str, float | int] | None
-    seconds: float
-
-
-class NonFiniteError(FloatingPointError):
-    """A loss or gradient was NaN or Inf; the message names step, cases and the saved state."""
 
 
 def fit(

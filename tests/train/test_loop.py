@@ -14,10 +14,11 @@ import pytest
 
 from jaxmedgen.train.checkpoint import Checkpointer, CheckpointError
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
-from jaxmedgen.train.loop import LoopSettings, NonFiniteError, fit
+from jaxmedgen.train.loop import fit
 from jaxmedgen.train.metrics_log import read_metrics
 from jaxmedgen.train.parallel import Parallel, ParallelSettings
 from jaxmedgen.train.progress import Progress
+from jaxmedgen.train.trainable import LoopSettings, NonFiniteError
 from tests.train.toys import Regression, SlowToCompile, stream
 
 ONE = ParallelSettings(data=1)

@@ -20,9 +20,10 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[1]))
 import pathlib
 from jaxmedgen.data.pipeline import training_stream
-from jaxmedgen.train.loop import LoopSettings, fit
+from jaxmedgen.train.loop import fit
 from jaxmedgen.train.parallel import Parallel, ParallelSettings
 from jaxmedgen.train.progress import Progress
+from jaxmedgen.train.trainable import LoopSettings
 from tests.train.toys import Regression, blobs
 
 def stream():

@@ -1,0 +1,44 @@
+"""Recorded claims: the JSON's fields, the page, the list over all results."""
+
+import json
+
+import numpy as np
+
+from jaxmedgen.experiments.reproductions.record import Claim, Reproduction, collect, write
+
+FIELDS = {"system", "command", "seeds", "seconds", "machine", "revision", "claims", "published"}
+
+
+def result(holds):
+    claim = Claim("a beats b", ">= 0.1", 0.2 if holds else 0.05, (0.01, 0.3), holds)
+    return Reproduction(
+        system="toy",
+        seeds=3,
+        seconds=61.0,
+        claims=(claim,),
+        published={"a": 0.3},
+        table="| x |\n|---|\n| 1 |",
+        pictures={"view": np.zeros((4, 4, 3), np.uint8)},
+        notes=("A note.",),
+    )
+
+
+def test_writes_numbers_page_and_pictures(tmp_path):
+    page = write(result(True), tmp_path / "results", "toy", "bin/reproduce toy")
+    content = json.loads((tmp_path / "results" / "toy.json").read_text())
+    assert set(content) >= FIELDS
+    assert set(content["claims"][0]) == {"name", "expected", "measured", "interval", "holds"}
+    assert content["claims"][0]["holds"] is True and content["seconds"] == 61
+    text = page.read_text()
+    assert "| a beats b | >= 0.1 | 0.200 [0.010, 0.300] | yes |" in text
+    assert "A note." in text and "toy_view.png" in text
+    assert (tmp_path / "results" / "toy_view.png").exists()
+
+
+def test_the_list_keeps_claims_that_failed(tmp_path):
+    write(result(True), tmp_path / "results", "one", "bin/reproduce one")
+    write(result(False), tmp_path / "results", "two", "bin/reproduce two")
+    collect(tmp_path / "results", tmp_path / "results.md")
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    assert sum("a beats b" in line for line in lines) == 2
+    assert any("results/two.md" in line and "**no**" in line for line in lines)

@@ -9,6 +9,7 @@ gradient-echo images (white > grey > CSF on T1, the reverse on T2); they are ill
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmedgen.augment.draws import Draw
@@ -100,7 +101,7 @@ class SimulatedScans:
             spatial=Spatial(self.source.info.spacing),
             labels=len(means),
             contrast_means=tuple((m - _SPREAD, m + _SPREAD) for m in means),
-            deviation=Draw(0.02, 0.06),
+            deviation=(0.02, 0.06),
             background_regions=0,
             strip_probability=1.0,
             bias=Draw(0.0, 0.25),
@@ -108,5 +109,5 @@ class SimulatedScans:
             thickness=Draw(1.0, 1.5, p=0.5),
         )
         key = jax.random.fold_in(jax.random.key(self.seed), index)
-        image, _ = model(key[None], label[None])
+        image, _ = model(key[None], jnp.asarray(label)[None])
         return {"image": np.asarray(image[0]), "label": label}

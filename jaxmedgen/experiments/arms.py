@@ -67,6 +67,26 @@ def preset_arm(description: str, preset: str, **changes: Any) -> Arm:
     return Arm(description, lambda inputs: ArmTraining(settings))
 
 
+_THICKEST = 8.0
+"""mm, thickest slices that synthesis imitates."""
+
+
+def synthesis_arm(inputs: ArmInputs) -> ArmTraining:
+    """Half of the images synthesised; slices as thick as scans have them, whatever the voxels.
+
+    The generative model counts thickness in voxels: five of a coarse grid would be wider than the
+    structures to be found.
+    """
+    thickest = max(1.0, _THICKEST / max(inputs.labelled.info.spacing))
+    return ArmTraining(
+        {
+            "augment.preset": "light",
+            "augment.synthesis_probability": 0.5,
+            "augment.synthesis.thickness": (1.0, thickest, 0.5),
+        }
+    )
+
+
 ARMS: dict[str, Arm] = {
     "none": preset_arm("the scans as they are", "none"),
     "light": preset_arm("flips, small affine, mild intensity changes", "light"),
@@ -78,10 +98,9 @@ ARMS: dict[str, Arm] = {
         "random diffeomorphisms (stationary velocity fields) with mild intensity changes",
         "diffeomorphic",
     ),
-    "synthesis": preset_arm(
+    "synthesis": Arm(
         "half of the images synthesised from label maps with random contrast, the others light",
-        "light",
-        **{"augment.synthesis_probability": 0.5},
+        synthesis_arm,
     ),
 }
 

@@ -8,7 +8,7 @@ from jaxmedgen.experiments.reproductions import study
 from jaxmedgen.experiments.reproductions.record import Options, Reproduction
 
 ARMS = ("none", "classic", "diffeomorphic", "synthesis")
-BUDGETS = (4, 12)
+BUDGETS = (12,)
 SEEDS = 1
 
 

@@ -22,6 +22,7 @@ def get_config(argument: str = "") -> ConfigDict:
         target_names=maps.data.target_names,
         train_contrast="t1",
         test_contrast="t2",
+        train=0,
         validation=0,
         test=4,
         spacing="4" if size == "cpu" else "2",

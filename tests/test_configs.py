@@ -2,9 +2,12 @@
 
 import pathlib
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from jaxmedgen.configuration import SIZES, ConfigError, load_config
+from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.systems.base import System, build_system
 
@@ -40,3 +43,24 @@ def test_contrast_family_of_synthseg_is_ordered_like_t1():
     }
     assert max(by_class["ventricles"]) < min(by_class["grey_matter"])
     assert max(by_class["grey_matter"]) < min(by_class["white_matter"])
+
+
+def test_simulated_studies_have_images_and_coarse_test_labels(tmp_path):
+    label = np.zeros((48, 48, 48), np.int16)
+    label[12:36, 12:36, 12:36] = 3
+    label[16:32, 16:32, 16:32] = 2
+    for k in range(3):
+        (tmp_path / "maps").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(np.roll(label, k, 0), np.eye(4)), tmp_path / f"maps/s{k}.nii.gz")
+    overrides = {
+        "data.folder": str(tmp_path / "maps"),
+        "data.kind": "folder",
+        "data.test": "1",
+        "data.shape": "(12, 12, 12)",
+    }
+    sources = build_sources(load_config("heldout_contrast:cpu", overrides).data)
+    assert (len(sources.train), len(sources.test)) == (2, 1)
+    assert sources.train[0]["image"].shape == (12, 12, 12, 1)
+    assert sources.test[0]["image"].shape == (12, 12, 12, 1)
+    assert sources.info.class_names == sources.test.info.class_names
+    assert set(np.unique(sources.test[0]["label"])) <= {0, 1, 2}

@@ -64,9 +64,10 @@ def build_sources(data: Any) -> Sources:
         test = in_memory(SimulatedScans(test, data.test_contrast, data.seed + 2))
     if not data.target_of:
         return Sources(train, validation, test, train.info)
-    coarse = (relabel(part, data.target_of, data.target_names) for part in parts)
-    info = relabel(train, data.target_of, data.target_names).info
-    return Sources(train, *list(coarse)[1:], info)
+    coarse = [
+        relabel(part, data.target_of, data.target_names) for part in (train, validation, test)
+    ]
+    return Sources(train, *coarse[1:], coarse[0].info)
 
 
 def folder_source(data: Any, prepared: Preprocessing | None = None) -> FolderSource:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,7 +89,7 @@ class Reproduction:
 def write(result: Reproduction, folder: pathlib.Path, name: str, command: str) -> pathlib.Path:
     """Writes ``NAME.json``, ``NAME.md`` and pictures to `folder`; returns the Markdown's path."""
     environment = describe_environment()
-    machine = f"{os.cpu_count()} CPU cores, {environment['platform']}"
+    machine = f"{os.cpu_count()} CPU cores ({_processor()})"
     if environment["backend"] != "cpu":
         machine = ", ".join(map(str, environment["devices"]))
     content = {
@@ -109,6 +110,16 @@ def write(result: Reproduction, folder: pathlib.Path, name: str, command: str) -
     path = folder / f"{name}.md"
     path.write_text(_markdown(result, name, content))
     return path
+
+
+def _processor() -> str:
+    """The processor's name where the system tells, else its kind."""
+    information = pathlib.Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def _markdown(result: Reproduction, name: str, content: Mapping[str, Any]) -> str:

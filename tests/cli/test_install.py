@@ -21,7 +21,12 @@ forbidden = [m for m in ("tensorflow", "torch", "monai") if m in sys.modules]
 print(json.dumps({"modules": sorted(sys.modules), "forbidden": forbidden}))
 """
 
-IMPORT_NAMES = {"scikit-image": "skimage", "orbax-checkpoint": "orbax", "absl-py": "absl"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "scikit-image": "skimage",
+    "orbax-checkpoint": "orbax",
+    "absl-py": "absl",
+}
 """Distribution -> import name, where it is not the same with underscores."""
 
 

@@ -58,13 +58,17 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | 
     variable ``JAXMEDGEN_TRACEBACK=1`` shows tracebacks.
     """
     from jaxmedgen.train.checkpoint import CheckpointError
-    from jaxmedgen.train.interrupt import Interrupted
+    from jaxmedgen.train.interrupt import Interrupted, abandoned_work
 
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return main(arguments) or 0
     except (Interrupted, KeyboardInterrupt) as stopped:
         print(f"\nstopped: {stopped or 'run the same command again to go on'}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if abandoned_work():
+            os._exit(130)
         return 130
     except BrokenPipeError:
         return 0

@@ -14,6 +14,7 @@ from typing import TypeVar
 import jax
 
 T = TypeVar("T")
+_WORKER = "interruptible-work"
 
 
 class Interrupted(Exception):
@@ -73,10 +74,19 @@ def run_interruptibly(work: Callable[[], T], stop: StopSignal, poll_seconds: flo
             result.set_exception(error)
 
     # A daemon thread: the interpreter must not wait for a compilation nobody wants any more.
-    threading.Thread(target=target, daemon=True).start()
+    threading.Thread(target=target, daemon=True, name=_WORKER).start()
     while True:
         try:
             return result.result(timeout=poll_seconds)
         except concurrent.futures.TimeoutError:
             if stop:
                 raise Interrupted(stop.received) from None
+
+
+def abandoned_work() -> bool:
+    """Whether a thread of `run_interruptibly` still runs, though nobody waits for it.
+
+    An interpreter that shuts down under a compiling thread is aborted with a message of the C++
+    runtime; leave by `os._exit` then.
+    """
+    return any(t.name == _WORKER and t.is_alive() for t in threading.enumerate())

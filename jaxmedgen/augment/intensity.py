@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 from jaxmedgen.augment.draws import Draw, choose, split_keys, uniform_table
 from jaxmedgen.augment.spatial import Parameters
 from jaxmedgen.augment.statistics import lift, match_stats, power, value_range
-from jaxmedgen.ops.fields import gaussian_filter
+from jaxmedgen.ops.filters import gaussian_filter
 from jaxmedgen.ops.resample import apply_matrices, low_resolution_matrix
 
 _NEUTRAL = {

@@ -23,7 +23,8 @@ from jaxmedgen.augment.background import background_shells, soft_distance
 from jaxmedgen.augment.draws import Draw, choose, split_keys, uniform_table
 from jaxmedgen.augment.spatial import Spatial, sample_spatial, sampling_coordinates, swap_sides
 from jaxmedgen.augment.statistics import lift, power, value_range
-from jaxmedgen.ops.fields import gaussian_filter, random_smooth_field
+from jaxmedgen.ops.fields import random_smooth_field
+from jaxmedgen.ops.filters import gaussian_filter
 from jaxmedgen.ops.resample import apply_matrices, low_resolution_matrix, resample_labels
 
 NORMALIZATIONS = ("zscore", "minmax")

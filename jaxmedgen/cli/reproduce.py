@@ -1,10 +1,11 @@
 """``bin/reproduce``: runs the claims of a system and records the numbers."""
 
+import argparse
 import importlib
 import pathlib
 import pkgutil
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 
@@ -22,7 +23,6 @@ examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one experiment and prints its claims; 0 whether or not they hold."""
-    command = "bin/reproduce " + shlex.join(arguments)
     arguments, overrides = split_overrides(arguments)
     parser = Parser(prog="bin/reproduce", description=EXAMPLE)
     names = _names()
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
             overrides=overrides,
         )
     )
-    page = record.write(result, options.output, options.name, command)
+    page = record.write(result, options.output, options.name, _command(options, overrides))
     record.collect(options.output, options.output.parent / "results.md")
     for claim in result.claims:
         print(
@@ -60,6 +60,19 @@ def main(arguments: Sequence[str]) -> int:
         )
     print(f"recorded in {page}")
     return 0
+
+
+def _command(options: argparse.Namespace, overrides: Mapping[str, str]) -> str:
+    """The command as it is published: names of the user's own files become placeholders."""
+    words = ["bin/reproduce", options.name]
+    for flag, placeholder in (("data", "DATA"), ("scan", "SCAN"), ("reference", "REFERENCE")):
+        if getattr(options, flag):
+            words += [f"--{flag}", placeholder]
+    if options.orientation:
+        words += ["--orientation", options.orientation]
+    for key, value in overrides.items():
+        words.append(f"--config.{key}={'PATH' if pathlib.Path(value).is_absolute() else value}")
+    return shlex.join(words)
 
 
 def _names() -> list[str]:

@@ -56,9 +56,13 @@ def gain(summary: Summary, arm: str, budget: int, least: float, name: str) -> Cl
 
 
 def reproduction(
-    system: str, results: AblationResults, summary: Summary, claims: tuple[Claim, ...], seeds: int
+    system: str,
+    results: AblationResults,
+    summary: Summary,
+    claims: tuple[Claim, ...],
+    notes: tuple[str, ...] = (),
 ) -> Reproduction:
-    """Table, answer and pictures of a study with its claims."""
+    """Table, answer and pictures of a study with its claims; `notes` follow the answer."""
     lines = ["| labels | arm | Dice | 95 % interval | against the reference | p (Holm) |"]
     lines += ["|---|---|---|---|---|---|"]
     for row in summary.rows:
@@ -81,10 +85,10 @@ def reproduction(
             )
     return Reproduction(
         system=system,
-        seeds=seeds,
+        seeds=len(results.seeds),
         seconds=results.total_seconds,
         claims=claims,
         table="\n".join(lines),
         pictures=pictures,
-        notes=(summary.answer, *summary.notes),
+        notes=(summary.answer, *summary.notes, *notes),
     )

@@ -83,5 +83,10 @@ def reproduce(options: Options) -> Reproduction:
             "One scan, one seed: no interval. Sulcal CSF counts as background (configs/synthseg.py)"
             "; probabilities are averaged over left-right mirroring and only the largest connected "
             "part is kept.",
+            "DATA was the folder of the 16 label maps of SynthSeg's repository, SCAN the test scan "
+            "of VoxelMorph's, whose header says RAS though its axes run to L, I, A. Training "
+            "contrasts are random within 0.12 of a T1 order (`contrast=t1`); with independent "
+            "random contrasts (`contrast=random`) 2000 steps reached a mean Dice of 0.59 only: the "
+            "network had learnt where structures lie, not yet to follow their borders.",
         ),
     )

@@ -1,0 +1,38 @@
+"""bin/reproduce: what is recorded of the command, and where the pages go."""
+
+import json
+
+from jaxmedgen.cli import reproduce
+from jaxmedgen.experiments.reproductions import heldout_contrast, record
+
+
+def test_record_names_no_file_of_the_user(tmp_path, monkeypatch, capsys):
+    claim = record.Claim("more is more", ">= 1", 0.5, None, False)
+    outcome = record.Reproduction(system="unet", seeds=1, seconds=1.0, claims=(claim,))
+    seen = []
+
+    def fake(options):
+        seen.append(options)
+        return outcome
+
+    monkeypatch.setattr(heldout_contrast, "reproduce", fake)
+    data, output = tmp_path / "secret project", tmp_path / "docs" / "results"
+    status = reproduce.main(
+        [
+            "heldout_contrast",
+            *("--data", str(data), "--output", str(output), "--orientation", "LIA"),
+            *("--workdir", str(tmp_path / "w")),
+            *("--config.steps=7", f"--config.cache={tmp_path}"),
+        ]
+    )
+    assert status == 0
+    assert seen[0].data == str(data) and seen[0].overrides["steps"] == "7"
+    written = json.loads((output / "heldout_contrast.json").read_text())
+    assert written["command"] == (
+        "bin/reproduce heldout_contrast --data DATA --orientation LIA --config.steps=7 "
+        "--config.cache=PATH"
+    )
+    for page in ("results/heldout_contrast.md", "results.md"):
+        text = (tmp_path / "docs" / page).read_text()
+        assert "secret" not in text and "more is more" in text
+    assert "FAILS  more is more" in capsys.readouterr().out

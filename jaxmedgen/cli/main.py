@@ -1,7 +1,10 @@
 """The ``jaxmedgen`` command: ``jaxmedgen VERB ...``, the same verbs as the executables in bin/."""
 
 import importlib
+import signal
 import sys
+import threading
+from types import FrameType
 
 VERBS = {
     "train": "train a configuration",
@@ -16,8 +19,6 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one verb; the exit status is 0, 2 (error) or 130 (interrupted)."""
-    from jaxmedgen.cli.common import run
-
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = "\n".join(f"  {verb:10} {text}" for verb, text in VERBS.items())
@@ -27,7 +28,20 @@ def main(arguments: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"error: unknown verb '{verb}': choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    return run(importlib.import_module(f"jaxmedgen.cli.{verb}").main, rest)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
+    try:
+        from jaxmedgen.cli.common import run
+
+        return run(importlib.import_module(f"jaxmedgen.cli.{verb}").main, rest)
+    except KeyboardInterrupt:  # while modules are still being imported
+        print("\nstopped: run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _terminated(number: int, _: FrameType | None) -> None:
+    """SIGTERM before or after training, which has its own handler, ends a verb like Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """The command line: help with examples, and errors of one line that name the thing and the fix."""
 
+import importlib
 import os
 import pathlib
 import re
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -157,3 +160,14 @@ def test_overrides_in_both_forms():
     assert split_overrides(["--config.a", "-1"])[1] == {"a": "-1"}
     with pytest.raises(ConfigError, match=r"--config.seed needs a value"):
         split_overrides(["--config.seed"])
+
+
+def test_a_signal_while_modules_are_imported_ends_with_a_hint(run, monkeypatch):
+    def import_module(name):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    status, _, err = run("train", "--workdir", "w")
+    assert status == 130
+    assert "stopped: run the same command again" in err

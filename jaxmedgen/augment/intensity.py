@@ -21,7 +21,7 @@ from jaxmedgen.augment.draws import Draw, choose, split_keys, uniform_table
 from jaxmedgen.augment.spatial import Parameters
 from jaxmedgen.augment.statistics import lift, match_stats, power, value_range
 from jaxmedgen.ops.filters import gaussian_filter
-from jaxmedgen.ops.resample import apply_matrices, low_resolution_matrix
+from jaxmedgen.ops.resize import apply_matrices, low_resolution_matrix
 
 _NEUTRAL = {
     "bias": 0.0,

@@ -25,7 +25,8 @@ from jaxmedgen.augment.spatial import Spatial, sample_spatial, sampling_coordina
 from jaxmedgen.augment.statistics import lift, power, value_range
 from jaxmedgen.ops.fields import random_smooth_field
 from jaxmedgen.ops.filters import gaussian_filter
-from jaxmedgen.ops.resample import apply_matrices, low_resolution_matrix, resample_labels
+from jaxmedgen.ops.resample import resample_labels
+from jaxmedgen.ops.resize import apply_matrices, low_resolution_matrix
 
 NORMALIZATIONS = ("zscore", "minmax")
 _AIR = 0.1  # intensities of air over those of tissue

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxmedgen.ops.resample import Mode, apply_matrices, resample, resize
+from jaxmedgen.ops.resample import Mode, resample
+from jaxmedgen.ops.resize import apply_matrices, resize
 
 
 def identity_grid(shape: Sequence[int]) -> Float[Array, " *s n"]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmedgen.ops.resample import apply_matrices
+from jaxmedgen.ops.resize import apply_matrices
 
 
 def gaussian_filter(

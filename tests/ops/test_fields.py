@@ -14,7 +14,7 @@ from jaxmedgen.ops.fields import (
     warp,
 )
 from jaxmedgen.ops.filters import gaussian_filter
-from jaxmedgen.ops.resample import resize
+from jaxmedgen.ops.resize import resize
 
 KEYS = jax.random.split(jax.random.key(0), 2)
 

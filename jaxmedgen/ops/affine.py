@@ -7,8 +7,22 @@ of the volume, voxel coordinate ``(size - 1) / 2``. Maps compose by matrix multi
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+
+def check_spacing(spacing: Sequence[float | int], axes: int) -> tuple[float, ...]:
+    """A voxel size in mm as a tuple of floats.
+
+    Raises:
+        ValueError: if it does not have one positive size for each of `axes`.
+    """
+    sizes = tuple(float(size) for size in spacing)
+    if len(sizes) != axes or not all(0 < size < float("inf") for size in sizes):
+        raise ValueError(f"spacing {sizes}: give {axes} positive sizes in mm, one an axis")
+    return sizes
 
 
 def affine_matrix(
@@ -63,9 +77,17 @@ def transform_coordinates(
         coordinates: voxel coordinates; a batch of one is shared by all maps.
         shape: size of the volume in voxels, gives the centre.
         spacing: voxel size in mm; isotropic 1 mm when left out.
+
+    Raises:
+        ValueError: if matrix or spacing do not fit the number of axes.
     """
     axes = len(shape)
-    spacing = (1.0,) * axes if spacing is None else tuple(spacing)
+    if matrix.shape[-1] != axes + 1:
+        raise ValueError(
+            f"matrix of shape {matrix.shape} for a volume of shape {tuple(shape)}: "
+            f"give homogeneous {axes + 1} x {axes + 1} matrices"
+        )
+    spacing = (1.0,) * axes if spacing is None else check_spacing(spacing, axes)
     centre = [(size - 1) / 2 for size in shape]
     lift = (slice(None),) + (None,) * (coordinates.ndim - 2)
     # Written out rather than as a matmul: it fuses with the gather and stays float32 everywhere.
@@ -99,6 +121,49 @@ def affine_displacement(
     axes = [jnp.arange(size, dtype=matrix.dtype) for size in shape]
     grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)[None]
     return transform_coordinates(matrix, grid, shape, spacing) - grid
+
+
+def invert_affine(matrix: Float[Array, " b m m"]) -> Float[Array, " b m m"]:
+    """The inverse maps ``x -> A^-1 (x - t)``.
+
+    Args:
+        matrix: homogeneous maps of `affine_matrix`.
+
+    Raises:
+        ValueError: if a matrix is singular; under `jit`, where values are unknown, the result is
+            not finite instead.
+    """
+    check_invertible(matrix)
+    linear, shift = matrix[:, :-1, :-1], matrix[:, :-1, -1:]
+    inverse = jnp.linalg.inv(linear)
+    top = jnp.concatenate([inverse, -_matmul(inverse, shift)], -1)
+    return jnp.concatenate([top, matrix[:, -1:]], -2)
+
+
+def check_invertible(matrix: Float[Array, " b m m"], *, orientation: bool = False) -> None:
+    """Refuses singular maps, and reflecting ones if asked; passes whatever is being traced.
+
+    Args:
+        matrix: homogeneous maps.
+        orientation: a negative determinant is refused too.
+
+    Raises:
+        ValueError: for the first such map.
+    """
+    if isinstance(matrix, jax.core.Tracer):
+        return
+    linear = np.asarray(matrix, np.float64)[:, :-1, :-1]
+    determinants = np.linalg.det(linear)
+    # Relative to the size of the rows: a map of small scale is not singular.
+    size = np.prod(np.linalg.norm(linear, axis=-1), -1)
+    bad = ~(np.abs(determinants) > 1e-6 * size)
+    for index in np.flatnonzero(bad | (orientation & (determinants < 0))):
+        what = "singular" if bad[index] else "a reflection"
+        want = "orientation-preserving, invertible" if orientation else "invertible"
+        raise ValueError(
+            f"matrix {index} is {what} (determinant {determinants[index]:.3g}): "
+            f"give {want} affine maps"
+        )
 
 
 def _matmul(a, b):

@@ -11,8 +11,8 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxmedgen.augment.draws import split_keys, uniform_table
-from jaxmedgen.ops.fields import random_smooth_field
 from jaxmedgen.ops.filters import gaussian_filter
+from jaxmedgen.ops.random_fields import random_smooth_field
 
 _REACH = 6.0  # mm, width of the blur that stands in for a distance transform
 _FARTHEST = 4.5 * _REACH  # mm, beyond which the stand-in loses its precision

@@ -23,8 +23,8 @@ from jaxmedgen.augment.background import background_shells, soft_distance
 from jaxmedgen.augment.draws import Draw, choose, split_keys, uniform_table
 from jaxmedgen.augment.spatial import Spatial, sample_spatial, sampling_coordinates, swap_sides
 from jaxmedgen.augment.statistics import lift, power, value_range
-from jaxmedgen.ops.fields import random_smooth_field
 from jaxmedgen.ops.filters import gaussian_filter
+from jaxmedgen.ops.random_fields import random_smooth_field
 from jaxmedgen.ops.resample import resample_labels
 from jaxmedgen.ops.resize import apply_matrices, low_resolution_matrix
 

@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from jaxmedgen.augment.draws import Draw, split_keys, uniform_table
 from jaxmedgen.augment.statistics import value_range
 from jaxmedgen.ops.affine import affine_matrix, transform_coordinates
-from jaxmedgen.ops.fields import identity_grid, random_diffeomorphism
+from jaxmedgen.ops.fields import identity_grid
+from jaxmedgen.ops.random_fields import random_diffeomorphism
 from jaxmedgen.ops.resample import resample, resample_labels
 
 Parameters = dict[str, PyTree]

@@ -10,7 +10,7 @@ from jaxmedgen.augment.spatial import (
     sample_spatial,
     sampling_coordinates,
 )
-from jaxmedgen.ops.fields import jacobian_determinant
+from jaxmedgen.ops.field_measures import jacobian_determinant
 
 SHAPE = (12, 10, 8)
 ALL = Spatial(

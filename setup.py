@@ -20,7 +20,7 @@ setuptools.setup(
     ],
     package_dir={"jaxmedgen.configs": "configs"},
     package_data={
-        "jaxmedgen": ["report/templates/*", "py.typed"],
+        "jaxmedgen": ["report/templates/*", "ops/kernels/cpp/*", "py.typed"],
         "jaxmedgen.configs": ["labels/*"],
     },
     install_requires=[

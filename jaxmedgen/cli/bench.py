@@ -1,5 +1,6 @@
 """``bin/bench``: runs the benchmarks of benchmarks/."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,6 +16,7 @@ not installed by default: pip install -e '.[bench]'.
 examples:
   bin/bench
   bin/bench unet_step
+  bin/bench --what ops          # the operators alone, with their share of this machine's peaks
 """
 
 
@@ -22,18 +24,24 @@ def main(arguments: Sequence[str]) -> int:
     """Lists or runs benchmarks; the exit status is the benchmark's."""
     parser = Parser(prog="bin/bench", description=EXAMPLE)
     parser.add_argument("name", nargs="?", help="benchmark; all options after it go to it")
+    parser.add_argument("--what", choices=("ops",), help="measure ours alone, without peers")
     options, rest = parser.parse_known_args(arguments)
     folder = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist: benchmarks need a clone of the project")
-    names = sorted(p.stem for p in folder.glob("*.py"))
+    if options.what:
+        options.name, rest = options.what, ["--ours", *rest]
+    programs = {p.stem: p for p in folder.glob("*.py")}
+    programs |= {p.parent.name: p for p in folder.glob("*/__main__.py")}
+    names = sorted(programs)
     if options.name is None:
         for name in names:
-            first = (folder / f"{name}.py").read_text().splitlines()[0].strip('"')
+            first = programs[name].read_text().splitlines()[0].strip('"')
             print(f"  {name:12} {first}")
         return 0
     if options.name not in names:
         parser.error(f"no benchmark '{options.name}': choose one of {', '.join(names)}")
+    environment = os.environ | {"PYTHONPATH": str(folder.parent)}
     return subprocess.run(
-        [sys.executable, str(folder / f"{options.name}.py"), *rest], check=False
+        [sys.executable, "-m", f"benchmarks.{options.name}", *rest], env=environment, check=False
     ).returncode

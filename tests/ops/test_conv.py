@@ -1,4 +1,8 @@
-"""The CPU formulation against plain lax: values, gradients, second derivatives, partitioning."""
+"""The CPU formulations against plain lax: values, gradients, second derivatives, partitioning."""
+
+import functools
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxmedgen.ops.conv import conv, conv_transpose, target_platform
+import jaxmedgen
+from jaxmedgen.ops.conv import conv, target_platform
+from jaxmedgen.ops.kernels import conv_native
+
+BACKENDS = (
+    "stacked",
+    pytest.param(
+        "native", marks=pytest.mark.skipif(not conv_native.available(), reason="no C++ compiler")
+    ),
+)
 
 
 def _data(size, taps, ci, co, groups=1, batch=2, seed=0):
@@ -53,25 +66,29 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_stacked_equals_lax_forward_and_gradients(name):
+@functools.cache
+def _passes(name, backend):
     size, taps, ci, co, settings_ = CASES[name]
     x, k = _data(size, taps, ci, co, settings_.get("groups", 1))
 
-    def run(backend):
-        def f(x, k):
-            y, back = jax.vjp(lambda x, k: conv(x, k, backend=backend, **settings_), x, k)
-            return y, *back(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+    def f(x, k):
+        y, back = jax.vjp(lambda x, k: conv(x, k, backend=backend, **settings_), x, k)
+        return y, *back(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
 
-        return jax.jit(f)(x, k)
+    return jax.jit(f)(x, k)
 
-    for ours, plain in zip(run("stacked"), run("xla")):
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", CASES)
+def test_equals_lax_forward_and_gradients(name, backend):
+    for ours, plain in zip(_passes(name, backend), _passes(name, "xla")):
         assert ours.shape == plain.shape
         _close(ours, plain)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("settings_", [{}, {"stride": 2}, {"groups": 2}], ids=str)
-def test_gradient_penalty_double_backward(settings_):
+def test_gradient_penalty_double_backward(settings_, backend):
     x, k = _data((4, 5, 4), (3, 3, 3), 2, 4, settings_.get("groups", 1))
 
     def penalty(k, x, backend):
@@ -81,52 +98,71 @@ def test_gradient_penalty_double_backward(settings_):
         return jnp.sum(jax.grad(score)(x) ** 2)
 
     grad = jax.jit(jax.grad(penalty, argnums=(0, 1)), static_argnums=2)
-    for ours, plain in zip(grad(k, x, "stacked"), grad(k, x, "xla")):
+    for ours, plain in zip(grad(k, x, backend), grad(k, x, "xla")):
+        assert ours.shape == plain.shape
         _close(ours, plain)
 
 
-def test_forward_mode_and_vmap_over_kernels():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forward_mode_and_vmap(backend):
     x, k = _data((4, 5, 4), (3, 3, 3), 2, 4)
     dx, dk = _data((4, 5, 4), (3, 3, 3), 2, 4, seed=1)
-    results = [
-        jax.jvp(lambda x, k, b=b: conv(x, k, backend=b), (x, k), (dx, dk))
-        for b in ("stacked", "xla")
+    pushed = [
+        jax.jvp(lambda x, k, b=b: conv(x, k, backend=b), (x, k), (dx, dk)) for b in (backend, "xla")
     ]
-    for ours, plain in zip(*results):
+    for ours, plain in zip(*pushed):
+        assert ours.shape == plain.shape
         _close(ours, plain)
-    kernels = jnp.stack([k, dk])
+    images, kernels = jnp.stack([x, dx]), jnp.stack([k, dk])
 
-    def grads(backend):
-        loss = lambda k: jnp.sum(jnp.sin(conv(x, k, backend=backend)))  # noqa: E731
-        return jax.vmap(jax.grad(loss))(kernels)
+    def grads(backend, axes):
+        def loss(x, k):
+            return jnp.sum(jnp.sin(conv(x, k, backend=backend)))
 
-    _close(grads("stacked"), grads("xla"))
+        operands = (images if axes[0] == 0 else x, kernels if axes[1] == 0 else k)
+        return jax.jit(jax.vmap(jax.grad(loss, (0, 1)), axes))(*operands)
+
+    for axes in ((0, None), (None, 0), (0, 0)):
+        for ours, plain in zip(grads(backend, axes), grads("xla", axes)):
+            _close(ours, plain)
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=12, deadline=None)
 @given(
+    channels=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     size=st.tuples(*[st.integers(3, 6)] * 3),
     taps=st.tuples(*[st.integers(1, 3)] * 3),
     stride=st.tuples(*[st.integers(1, 3)] * 3),
     padding=st.sampled_from(["SAME", "VALID", "EDGE"]),
 )
-def test_any_shape_equals_lax(size, taps, stride, padding):
-    x, k = _data(size, taps, 2, 3, batch=1)
-    ours = conv(x, k, stride=stride, padding=padding, backend="stacked")
+def test_any_shape_equals_lax(backend, channels, size, taps, stride, padding):
+    x, k = _data(size, taps, *channels, batch=1)
+    ours = conv(x, k, stride=stride, padding=padding, backend=backend)
     plain = conv(x, k, stride=stride, padding=padding, backend="xla")
     assert ours.shape == plain.shape
     _close(ours, plain)
 
 
-def test_bfloat16_is_accumulated_in_float32():
+@pytest.mark.parametrize("backend", ["xla", *BACKENDS])
+def test_bfloat16_is_accumulated_in_float32(backend):
     x, k = _data((6, 6, 6), (3, 3, 3), 64, 4)
     x, k = x.astype(jnp.bfloat16), k.astype(jnp.bfloat16)
-    for backend in ("stacked", "xla"):
-        y = conv(x, k, backend=backend)
-        assert y.dtype == jnp.bfloat16
-        exact = conv(x.astype(jnp.float32), k.astype(jnp.float32), backend="xla")
-        # One rounding to 8 bits at the end; 1728 bfloat16 additions would be far off.
-        np.testing.assert_allclose(np.float32(y), exact, rtol=2**-8, atol=1e-2)
+    y = conv(x, k, backend=backend)
+    assert y.dtype == jnp.bfloat16
+    exact = conv(x.astype(jnp.float32), k.astype(jnp.float32), backend="xla")
+    # One rounding to 8 bits at the end; 1728 bfloat16 additions would be far off.
+    np.testing.assert_allclose(np.float32(y), exact, rtol=2**-8, atol=1e-2)
+
+
+def test_float64_stays_float64():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x = jnp.asarray(rng.normal(size=(1, 4, 5, 4, 2)))
+        k = jnp.asarray(rng.normal(size=(3, 3, 3, 2, 3)))
+        y, plain = conv(x, k), conv(x, k, backend="xla")
+        assert y.dtype == jnp.float64
+        np.testing.assert_allclose(y, plain, atol=1e-12)
 
 
 def test_circular_commutes_with_rolls():
@@ -152,30 +188,37 @@ def test_partitions_over_batch_and_depth(stride):
         _close(a, b)
 
 
-def test_transposed_conv_is_the_adjoint_of_the_strided_one():
-    x, _ = _data((2, 3, 4), (1, 1, 1), 5, 1)
-    _, k = _data((1, 1, 1), (2, 1, 3), 5, 4)
-    y, _ = _data((4, 3, 12), (1, 1, 1), 4, 1, seed=1)
-    down = conv(y, jnp.swapaxes(k, -1, -2), stride=(2, 1, 3), padding="VALID", backend="xla")
-    np.testing.assert_allclose(jnp.vdot(conv_transpose(x, k), y), jnp.vdot(x, down), rtol=1e-4)
-
-
-def test_auto_follows_the_platform():
+def test_auto_follows_platform_and_devices(monkeypatch):
     x, k = _data((4, 4, 4), (3, 3, 3), 2, 3)
-    convs = lambda: str(jax.make_jaxpr(lambda x, k: conv(x, k))(x, k))  # noqa: E731
+    traced = lambda: str(jax.make_jaxpr(lambda x, k: conv(x, k))(x, k))  # noqa: E731
     with target_platform("tpu"):
-        assert "custom_jvp_call" not in convs()
+        assert "custom_jvp_call" not in traced()
     with target_platform("cpu"):
-        assert "custom_jvp_call" in convs()
+        assert "custom_jvp_call" in traced()  # eight devices: what the partitioner understands
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
+        assert ("jaxmedgen_conv" in traced()) == conv_native.available()
+
+
+def test_nothing_else_convolves():
+    package = pathlib.Path(jaxmedgen.__file__).parent
+    callers = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(r"\blax\.conv\w*\(|\bnn\.Conv\w*\(|convolve\(", path.read_text())
+    }
+    allowed = {"ops/conv.py", "ops/kernels/conv_cpu.py"}
+    assert {c for c in callers if not c.startswith("ops/kernels/")} <= allowed
+    assert allowed <= callers
 
 
 @pytest.mark.parametrize(
     ("settings_", "text"),
     [
-        ({"groups": 3}, "groups"),
+        ({"groups": 3}, "groups=3"),
         ({"stride": (2, 2)}, "stride"),
-        ({"dilation": 0}, "dilation"),
+        ({"dilation": 0}, "dilation=0"),
         ({"padding": "VALID", "dilation": 4}, "extent"),
+        ({"padding": "REFLECT", "dilation": 4}, "extent"),
     ],
 )
 def test_errors_name_the_setting(settings_, text):

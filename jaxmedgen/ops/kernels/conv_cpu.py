@@ -1,9 +1,10 @@
-"""Convolution on CPU from XLA's fast pieces: 2D convolutions and matrix products.
+"""Convolution from XLA's fast pieces on CPU: 2D convolutions and matrix products.
 
 XLA:CPU has no fast 3D convolution (``lax`` runs it an order of magnitude below the machine's matrix
 product) and a slow weight gradient. Here a 3D convolution becomes one 2D convolution with the depth
 folded into the batch: all depth taps are computed as output channels and then added at shifted
-depths. ``benchmarks/conv.py`` measures this against ``lax`` and PyTorch.
+depths. It serves where the native kernels (`conv_native.py`) cannot: several devices in a process,
+float64, no compiler.
 
 Each product is written such that autodiff's transpose of it is the fast formulation as well: the
 convolution carries a `jax.custom_jvp` whose tangents are linear in the input (its transpose is the
@@ -14,6 +15,7 @@ mode, derivatives of any order, `jax.vmap` and partitioning over a mesh all work
 import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -25,26 +27,23 @@ Pads = tuple[tuple[int, int], ...]
 
 def conv_cpu(
     x: Float[Array, "b *s ci"],
-    kernel: Float[Array, "*k ci_g co"],
+    kernel: Float[Array, "*k ci co"],
     stride: tuple[int, ...],
     pads: Pads,
     dilation: tuple[int, ...],
-    groups: int,
 ) -> Float[Array, "b *s2 co"]:
-    """Convolution (cross-correlation) of 2D or 3D images, float32 inside.
+    """Convolution (cross-correlation) of 2D or 3D images, at least float32 inside.
 
     Args:
         x: images.
-        kernel: weights; for groups, `co` is ordered by group.
+        kernel: weights ``[*taps, ci, co]``.
         stride: step an axis.
         pads: zeros added (before, after) on each axis.
         dilation: distance of the kernel's taps on each axis.
-        groups: blocks of channels that do not see each other.
     """
     dtype = jnp.result_type(x, kernel)
-    x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
-    if groups > 1:
-        return _grouped(x, kernel, stride, pads, dilation, groups).astype(dtype)
+    inside = jnp.promote_types(dtype, jnp.float32)
+    x, kernel = x.astype(inside), kernel.astype(inside)
     if any(s > 1 for s in stride) and all(d == 1 for d in dilation):
         y = _strided(x, kernel, stride, pads)
     elif any(s > 1 for s in stride):
@@ -54,10 +53,21 @@ def conv_cpu(
     return y.astype(dtype)
 
 
-def _grouped(x, kernel, stride, pads, dilation, groups):
+def in_groups(
+    dense: Callable[[Array, Array], Array],
+    x: Float[Array, "b *s ci"],
+    kernel: Float[Array, "*k ci_g co"],
+    groups: int,
+) -> Float[Array, "b *s2 co"]:
     """Groups joined into dense convolutions of up to 32 channels, zero between the groups.
 
     XLA:CPU's grouped convolutions, and their gradients above all, are slower than the zeros.
+
+    Args:
+        dense: convolution of images with a kernel, without groups.
+        x: images.
+        kernel: weights; `co` is ordered by group.
+        groups: blocks of channels that do not see each other.
     """
     taps, (ci, co) = kernel.shape[:-2], (kernel.shape[-2], kernel.shape[-1] // groups)
     joined = max(
@@ -73,7 +83,7 @@ def _grouped(x, kernel, stride, pads, dilation, groups):
         block = kernel[..., None, :, i, :, :] * apart[:, None, :, None]
         block = block.reshape(*taps, joined * ci, joined * co)
         part = lax.slice_in_dim(x, i * joined * ci, (i + 1) * joined * ci, axis=-1)
-        outputs.append(conv_cpu(part, block, stride, pads, dilation, 1))
+        outputs.append(dense(part, block))
     return jnp.concatenate(outputs, -1)
 
 

@@ -5,7 +5,7 @@
 // alone know about orders and borders. Then voxels are gathered or scattered along these taps.
 //
 // The gradient of the image is a sum over points. Each task owns a slab of planes of it, and visits
-// the chunks of points that touch its planes: nothing is written by two tasks, no copies of the
+// the blocks of points that touch its planes: nothing is written by two tasks, no copies of the
 // gradient are needed, and the sums have the same order, hence the same rounding, on any machine.
 //
 // A 2D image is treated as a volume whose middle axis has one voxel and one tap.

@@ -54,17 +54,8 @@ struct Pack<1> {
   static float Sum(V v) { return v; }
 };
 
-template <>
-struct Pack<3> : Vector<4> {
-  static V Load(const float* p) { return V{p[0], p[1], p[2], 0.0f}; }
-  static void Store(float* p, V v) {
-    std::memcpy(p, &v, 8);
-    p[2] = v[2];
-  }
-  static float Sum(V v) { return v[0] + v[1] + v[2]; }
-};
-
-// Calls body.operator()<W>(c) for blocks of W channels from c on that cover all.
+// Calls body(W, c) for blocks of W channels from c on that cover all. Three are two and one: moving
+// twelve bytes at once is slower.
 template <typename Body>
 void ForChannels(int64_t channels, const Body& body) {
   int64_t c = 0;
@@ -73,31 +64,11 @@ void ForChannels(int64_t channels, const Body& body) {
     body(std::integral_constant<int, 4>(), c);
     c += 4;
   }
-  if (channels - c == 3) body(std::integral_constant<int, 3>(), c);
-  if (channels - c == 2) body(std::integral_constant<int, 2>(), c);
-  if (channels - c == 1) body(std::integral_constant<int, 1>(), c);
-}
-
-// One channel in all: points, not channels, fill the vector registers.
-template <int kTaps, int kMiddle>
-void GatherPoints(const Taps<kTaps>& taps, int count, const float* __restrict image,
-                  float* __restrict out) {
-  float sum[kBlock] = {};
-  for (int k0 = 0; k0 < kTaps; ++k0) {
-    for (int k1 = 0; k1 < kMiddle; ++k1) {
-      for (int i = 0; i < kBlock; ++i) {
-        const int32_t row = taps.index[0][k0][i] + taps.index[1][k1][i];
-        float value = taps.weight[2][0][i] * image[row + taps.index[2][0][i]];
-        if constexpr (kTaps > 1) value += taps.weight[2][1][i] * image[row + taps.index[2][1][i]];
-        if constexpr (kTaps > 2) {
-          value += taps.weight[2][2][i] * image[row + taps.index[2][2][i]];
-          value += taps.weight[2][3][i] * image[row + taps.index[2][3][i]];
-        }
-        sum[i] += taps.weight[0][k0][i] * taps.weight[1][k1][i] * value;
-      }
-    }
+  if (channels - c >= 2) {
+    body(std::integral_constant<int, 2>(), c);
+    c += 2;
   }
-  std::memcpy(out, sum, count * sizeof(float));
+  if (channels - c == 1) body(std::integral_constant<int, 1>(), c);
 }
 
 template <int kTaps, int kMiddle, int W>
@@ -105,6 +76,8 @@ void Gather(const Taps<kTaps>& taps, int count, const float* __restrict image, i
             float* __restrict out) {
   using P = Pack<W>;
   for (int i = 0; i < count; ++i) {
+    // Keeps compilers from vectorising over points: gather instructions are slower than loads.
+    asm volatile("");
     typename P::V sum{};
     for (int k0 = 0; k0 < kTaps; ++k0) {
       for (int k1 = 0; k1 < kMiddle; ++k1) {
@@ -134,10 +107,6 @@ void SampleAll(xla::ffi::ThreadPool& pool, const Geometry& shape, Mode mode, con
       const int64_t at = b * shape.points + p;
       ComputeTaps<kOrder, false>(shape, mode, x + at * shape.axes, count, 0, 3, taps);
       float* to = out + at * shape.channels;
-      if (shape.channels == 1) {
-        GatherPoints<kTaps, kMiddle>(taps, count, voxels, to);
-        continue;
-      }
       ForChannels(shape.channels, [&](auto width, int64_t c) {
         Gather<kTaps, kMiddle, width()>(taps, count, voxels + c, shape.channels, to + c);
       });
@@ -196,30 +165,26 @@ void Scatter(const Taps<kTaps>& taps, int count, const float* __restrict image,
 }
 
 template <int kOrder, int kMiddle, bool kImage, bool kCoordinates>
-void ScatterChunk(const Geometry& shape, Mode mode, const float* image, const float* x,
+void ScatterBlock(const Geometry& shape, Mode mode, const float* image, const float* x,
                   const float* g, int64_t b, int64_t begin, int32_t low, int32_t high,
                   float* image_gradient, float* x_gradient) {
-  constexpr int kTaps = TapCount(kOrder);
-  const int64_t end = std::min(begin + kChunk, shape.points);
+  Taps<TapCount(kOrder)> taps;
+  const int count = std::min<int64_t>(kBlock, shape.points - begin);
   const int64_t origin = b * shape.voxels * shape.channels;
-  Taps<kTaps> taps;
-  for (int64_t p = begin; p < end; p += kBlock) {
-    const int count = std::min<int64_t>(kBlock, end - p);
-    const int64_t at = b * shape.points + p;
-    ComputeTaps<kOrder, kCoordinates>(shape, mode, x + at * shape.axes, count, 0, 3, taps);
-    float gradient[3][kBlock] = {};
-    ForChannels(shape.channels, [&](auto width, int64_t c) {
-      Scatter<kTaps, kMiddle, width(), kImage, kCoordinates>(
-          taps, count, kCoordinates ? image + origin + c : nullptr, g + at * shape.channels + c,
-          shape.channels, low, high, kImage ? image_gradient + origin + c : nullptr, gradient);
-    });
-    if (!kCoordinates) continue;
-    for (int i = 0; i < count; ++i) {
-      if (taps.index[0][0][i] < low || taps.index[0][0][i] >= high) continue;
-      for (int axis = 0; axis < 3; ++axis) {
-        if (shape.column[axis] < 0) continue;
-        x_gradient[(at + i) * shape.axes + shape.column[axis]] = gradient[axis][i];
-      }
+  const int64_t at = b * shape.points + begin;
+  ComputeTaps<kOrder, kCoordinates>(shape, mode, x + at * shape.axes, count, 0, 3, taps);
+  float gradient[3][kBlock] = {};
+  ForChannels(shape.channels, [&](auto width, int64_t c) {
+    Scatter<TapCount(kOrder), kMiddle, width(), kImage, kCoordinates>(
+        taps, count, kCoordinates ? image + origin + c : nullptr, g + at * shape.channels + c,
+        shape.channels, low, high, kImage ? image_gradient + origin + c : nullptr, gradient);
+  });
+  if (!kCoordinates) return;
+  for (int i = 0; i < count; ++i) {
+    if (taps.index[0][0][i] < low || taps.index[0][0][i] >= high) continue;
+    for (int axis = 0; axis < 3; ++axis) {
+      if (shape.column[axis] < 0) continue;
+      x_gradient[(at + i) * shape.axes + shape.column[axis]] = gradient[axis][i];
     }
   }
 }
@@ -229,18 +194,14 @@ struct Range {
 };
 
 template <int kOrder>
-Range PlaneRange(const Geometry& shape, Mode mode, const float* x, int64_t count) {
-  constexpr int kTaps = TapCount(kOrder);
-  Taps<kTaps> taps;
+Range PlaneRange(const Geometry& shape, Mode mode, const float* x, int count) {
+  Taps<TapCount(kOrder)> taps;
+  ComputeTaps<kOrder, false>(shape, mode, x, count, 0, 1, taps);
   Range range{INT32_MAX, 0};
-  for (int64_t p = 0; p < count; p += kBlock) {
-    const int block = std::min<int64_t>(kBlock, count - p);
-    ComputeTaps<kOrder, false>(shape, mode, x + p * shape.axes, block, 0, 1, taps);
-    for (int k = 0; k < kTaps; ++k) {
-      for (int i = 0; i < block; ++i) {
-        range.low = std::min(range.low, taps.index[0][k][i]);
-        range.high = std::max(range.high, taps.index[0][k][i]);
-      }
+  for (int k = 0; k < TapCount(kOrder); ++k) {
+    for (int i = 0; i < count; ++i) {
+      range.low = std::min(range.low, taps.index[0][k][i]);
+      range.high = std::max(range.high, taps.index[0][k][i]);
     }
   }
   return range;
@@ -249,22 +210,30 @@ Range PlaneRange(const Geometry& shape, Mode mode, const float* x, int64_t count
 template <int kOrder, int kMiddle, bool kImage, bool kCoordinates>
 void ScatterAll(xla::ffi::ThreadPool& pool, const Geometry& shape, Mode mode, const float* image,
                 const float* x, const float* g, float* image_gradient, float* x_gradient) {
-  const int64_t chunks = (shape.points + kChunk - 1) / kChunk;
-  if constexpr (!kImage) {
+  const int64_t blocks = (shape.points + kBlock - 1) / kBlock;
+  // Calls body(batch, block) for all blocks, several of them a task.
+  const auto for_blocks = [&](auto body) {
+    const int64_t chunks = (shape.points + kChunk - 1) / kChunk;
     ParallelFor(pool, shape.batch * chunks, [=](int64_t task) {
-      ScatterChunk<kOrder, kMiddle, false, kCoordinates>(shape, mode, image, x, g, task / chunks,
-                                                         task % chunks * kChunk, 0, INT32_MAX,
-                                                         nullptr, x_gradient);
+      const int64_t first = task % chunks * (kChunk / kBlock);
+      const int64_t end = std::min(first + kChunk / kBlock, blocks);
+      for (int64_t block = first; block < end; ++block) body(task / chunks, block);
+    });
+  };
+  if constexpr (!kImage) {
+    for_blocks([=](int64_t b, int64_t block) {
+      ScatterBlock<kOrder, kMiddle, false, kCoordinates>(
+          shape, mode, image, x, g, b, block * kBlock, 0, INT32_MAX, nullptr, x_gradient);
     });
     return;
   }
-  std::vector<Range> ranges(shape.batch * chunks);
+  std::vector<Range> ranges(shape.batch * blocks);
   Range* const range = ranges.data();
-  ParallelFor(pool, shape.batch * chunks, [=](int64_t task) {
-    const int64_t begin = task % chunks * kChunk;
-    const int64_t count = std::min<int64_t>(kChunk, shape.points - begin);
-    const float* from = x + (task / chunks * shape.points + begin) * shape.axes;
-    range[task] = PlaneRange<kOrder>(shape, mode, from, count);
+  for_blocks([=](int64_t b, int64_t block) {
+    const int64_t begin = block * kBlock;
+    const int count = std::min<int64_t>(kBlock, shape.points - begin);
+    const float* from = x + (b * shape.points + begin) * shape.axes;
+    range[b * blocks + block] = PlaneRange<kOrder>(shape, mode, from, count);
   });
   // A few slabs a thread, so that none waits long for another.
   const int64_t wanted = std::max<int64_t>(4 * pool.num_threads() / shape.batch, 1);
@@ -276,12 +245,12 @@ void ScatterAll(xla::ffi::ThreadPool& pool, const Geometry& shape, Mode mode, co
     const int32_t high = (slab + 1) * shape.size[0] / slabs * plane;
     float* const to = image_gradient + b * shape.voxels * shape.channels;
     std::memset(to + low, 0, (high - low) * sizeof(float));
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      const Range touched = range[b * chunks + chunk];
+    for (int64_t block = 0; block < blocks; ++block) {
+      const Range touched = range[b * blocks + block];
       if (touched.high < low || touched.low >= high) continue;
-      ScatterChunk<kOrder, kMiddle, true, kCoordinates>(shape, mode, image, x, g, b,
-                                                        chunk * kChunk, low, high, image_gradient,
-                                                        x_gradient);
+      ScatterBlock<kOrder, kMiddle, true, kCoordinates>(shape, mode, image, x, g, b,
+                                                        block * kBlock, low, high,
+                                                        image_gradient, x_gradient);
     }
   });
 }

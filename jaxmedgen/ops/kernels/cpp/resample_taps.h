@@ -11,7 +11,7 @@
 namespace jaxmedgen {
 
 constexpr int kBlock = 64;    // points whose taps are held at once
-constexpr int kChunk = 1024;  // points whose range of planes is known
+constexpr int kChunk = 1024;  // points of one task, a multiple of the above
 constexpr int kReach = 40;    // voxels over which a spline of padded data dies out, 1e-23
 
 enum Mode { kBorder = 0, kConstant = 1, kReflect = 2, kWrap = 3 };

@@ -14,6 +14,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
@@ -143,7 +144,7 @@ def _kernel(
             a_ref[z] = jnp.where(here, a, 0.0).astype(a_ref.dtype)
             return 0
 
-        lax.fori_loop(0, planes + taps[0] - 1, activate, 0)
+        lax.fori_loop(np.int32(0), np.int32(planes + taps[0] - 1), activate, 0)
         source = lambda z, *at: a_ref[(z, *at)]  # noqa: E731
 
     def product(i, _):
@@ -168,7 +169,7 @@ def _kernel(
             moment_refs[1][0, z, :, here] = jnp.sum((total - mean) ** 2, 0, keepdims=True)
         return 0
 
-    lax.fori_loop(0, planes * tiles, product, 0)
+    lax.fori_loop(np.int32(0), np.int32(planes * tiles), product, 0)
 
 
 def banded(

@@ -18,9 +18,10 @@ from jaxtyping import Array, Float
 
 from jaxmedgen.ops.kernels import conv_native
 from jaxmedgen.ops.kernels.conv_cpu import Pads, conv_cpu, depth_to_space, in_groups
+from jaxmedgen.ops.kernels.conv_pallas import conv_pallas
 
 Padding = Literal["SAME", "VALID", "REFLECT", "CIRCULAR", "EDGE"]
-Backend = Literal["auto", "xla", "stacked", "native"]
+Backend = Literal["auto", "xla", "stacked", "native", "pallas"]
 
 _PAD_MODE = {"REFLECT": "reflect", "CIRCULAR": "wrap", "EDGE": "edge"}
 _NO_EDGES = ((0, 0, 0), (0, 0, 0))
@@ -66,8 +67,9 @@ def conv(
             (edge voxel not repeated), wrapped round, or its edge voxels repeated.
         groups: blocks of channels convolved apart; `ci` groups make it depthwise.
         backend: ``xla`` is plain `lax.conv_general_dilated`; ``native`` the C++ kernels (CPU,
-            float32 or narrower); ``stacked`` 2D convolutions in place of a 3D one; ``auto`` the
-            fastest that the platform, the shape and the type allow.
+            float32 or narrower); ``stacked`` 2D convolutions in place of a 3D one; ``pallas`` the
+            GPU or TPU kernel (3D, stride 1, odd taps, ``SAME``; reverse mode only; never measured);
+            ``auto`` the fastest that the platform, the shape and the type allow.
 
     Returns:
         Images ``[b, *s2, co]`` in the inputs' dtype.
@@ -201,6 +203,8 @@ def _conv(x, kernel, strides, pads, dilations, groups, backend):
             dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
             feature_group_count=groups,
         )
+    if form == "pallas":
+        return conv_pallas(x, kernel, strides, pads, dilations, groups, _platform())
     if form == "stacked":
 
         def dense(x, kernel):

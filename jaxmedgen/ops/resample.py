@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxmedgen.ops.kernels import resample_native
+from jaxmedgen.ops.kernels.resample_pallas import sample_pallas
 from jaxmedgen.ops.kernels.resample_xla import MODES, Mode, corners, prefilter_matrix, sample_xla
 from jaxmedgen.ops.resize import apply_matrices
 
-Backend = Literal["auto", "xla", "native"]
+Backend = Literal["auto", "xla", "native", "pallas"]
 
 
 def resample(
@@ -47,8 +48,9 @@ def resample(
             ("mirror"), "wrap" repeats it periodically ("grid-wrap"). With order 3 and "border" the
             spline inside is that of the mirrored image.
         fill: value outside for "constant", one number or one a sample and channel.
-        backend: "xla" runs everywhere; "native" is the C++ kernel for CPU, float32; "auto" takes
-            the kernel on a single CPU device and XLA elsewhere.
+        backend: "xla" runs everywhere; "native" is the C++ kernel for CPU, float32; "pallas" the
+            GPU kernel (order 1, reverse mode only; never measured); "auto" takes the C++ kernel on
+            a single CPU device and XLA elsewhere.
 
     Returns:
         One value a coordinate and channel.
@@ -70,8 +72,11 @@ def resample(
     if order == 3:
         inside = apply_matrices(inside, [prefilter_matrix(n, mode) for n in image.shape[1:-1]])
     points = coordinates.reshape(image.shape[0], -1, coordinates.shape[-1])
-    native = _native(backend, inside, points)
-    sample = resample_native.sample_native if native else sample_xla
+    if backend == "pallas":
+        sample = sample_pallas
+    else:
+        native = _native(backend, inside, points)
+        sample = resample_native.sample_native if native else sample_xla
     out = sample(inside, points, order=order, mode=mode)
     if filled:
         out = out + outside[:, None]
@@ -154,7 +159,7 @@ def _native(backend: str, image: jax.Array, points: jax.Array) -> bool:
     if backend == "xla":
         return False
     if backend != "native":
-        raise ValueError(f"backend {backend!r} is unknown: use 'auto', 'xla' or 'native'")
+        raise ValueError(f"backend {backend!r} is unknown: use 'auto', 'xla', 'native' or 'pallas'")
     if not resample_native.fits(image, points):
         raise ValueError(
             f"backend 'native' for image {image.dtype}{image.shape} and coordinates "

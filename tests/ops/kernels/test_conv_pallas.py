@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import ShapeDtypeStruct as Shape
 
+from jaxmedgen.ops.conv import conv, target_platform
 from jaxmedgen.ops.kernels.conv_pallas import conv3d_pallas, conv3d_reference, normalisation
 from tests.ops.kernels.lowering import compile_for_tpu, gpu_kernels, tpu_kernels
 
@@ -142,3 +143,15 @@ def test_bad_input_is_named():
         conv3d_pallas(x, kernel, slope=0.1, platform="gpu")
     with pytest.raises(ValueError, match="'cpu' has no Pallas kernels"):
         conv3d_pallas(x, kernel)
+
+
+def test_the_door_runs_the_kernel_where_asked():
+    x, kernel, *_ = draw((4, 4, 4), 8, 8)
+    with target_platform("gpu"):
+        ours = functools.partial(conv, backend="pallas")
+        assert gpu_kernels(ours, x, kernel) == ["conv3d"]
+        assert gpu_kernels(conv, x, kernel) == []
+        with pytest.raises(ValueError, match=r"not taps \(3, 3, 3\), stride \(2, 2, 2\)"):
+            conv(x, kernel, stride=2, backend="pallas")
+    with pytest.raises(ValueError, match="'cpu' has no Pallas kernels"):
+        conv(x, kernel, backend="pallas")

@@ -83,6 +83,37 @@ class Conv(nn.Module):
         return y
 
 
+class ConvTranspose(nn.Module):
+    """Transposed convolution, 2D or 3D after its input; see `ops.conv.conv_transpose`.
+
+    Attributes:
+        features: output channels.
+        kernel_size: taps, one number or one an axis.
+        stride: factor by which the axes grow, likewise.
+        padding: ``SAME`` (output size ``s * stride``) or ``VALID``.
+        use_bias: whether a bias is added.
+        dtype: precision of the arithmetic.
+        backend: as `ops.conv.conv`.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int] = 4
+    stride: int | Sequence[int] = 2
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: Dtype = None
+    backend: Backend = "auto"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s2 k"]:
+        """Images in, larger images out."""
+        n = x.ndim - 2
+        taps, stride = (
+            (v,) * n if isinstance(v, int) else tuple(v) for v in (self.kernel_size, self.stride)
+        )
+        return _transposed(self, x, taps, stride, self.padding, self.backend)
+
+
 class Norm(nn.Module):
     """Normalisation with a learned scale and bias; statistics in float32.
 
@@ -176,18 +207,24 @@ class Upsample(nn.Module):
         if self.method != "conv":
             x = Conv(self.features, 1, use_bias=self.use_bias, dtype=self.dtype)(x)
             return upsample(x, factor, self.method)
-        # Each output voxel sees one tap only: the fan-in is the channels alone.
-        shape, taps = (*factor, x.shape[-1], self.features), math.prod(factor)
-        init = jax.nn.initializers.variance_scaling(
-            taps * 2.0 / (1.0 + SLOPE**2), "fan_in", "normal"
-        )
-        kernel = self.param("kernel", init, shape, jnp.float32)
-        dtype = self.dtype or x.dtype
-        y = conv_transpose(x.astype(dtype), kernel.astype(dtype))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(dtype)
-        return y
+        return _transposed(self, x, factor, factor, "SAME")
+
+
+def _transposed(layer, x, taps, stride, padding, backend="auto"):
+    """Transposed convolution with the parameters of `layer`."""
+    shape = (*taps, x.shape[-1], layer.features)
+    # Of the taps an output voxel sees one in prod(stride): the fan-in is that much smaller.
+    init = jax.nn.initializers.variance_scaling(
+        math.prod(stride) * 2.0 / (1.0 + SLOPE**2), "fan_in", "normal"
+    )
+    kernel = layer.param("kernel", init, shape, jnp.float32)
+    dtype = layer.dtype or x.dtype
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    y = conv_transpose(x, kernel, stride=stride, padding=padding, backend=backend)
+    if layer.use_bias:
+        bias = layer.param("bias", nn.initializers.zeros, (layer.features,), jnp.float32)
+        y = y + bias.astype(dtype)
+    return y
 
 
 def _moments(x, axes):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmedgen.nets.layers import Conv, Norm, Upsample
+from jaxmedgen.nets.layers import Conv, ConvTranspose, Norm, Upsample
 from jaxmedgen.ops.collectives import batch_axis
 
 X = jnp.asarray(np.random.default_rng(0).normal(2.0, 3.0, size=(4, 5, 4, 3, 8)), jnp.float32)
@@ -20,11 +20,23 @@ def test_conv_equals_flax_conv():
     )
 
 
+def test_transposed_conv_equals_flax_conv_transpose():
+    ours = ConvTranspose(6, 4, 2)
+    plain = nn.ConvTranspose(6, (4, 4, 4), strides=(2, 2, 2), transpose_kernel=True)
+    variables = ours.init(jax.random.key(0), X)
+    kernel = jnp.swapaxes(variables["params"]["kernel"], -1, -2)
+    expected = plain.apply({"params": {**variables["params"], "kernel": kernel}}, X)
+    y = ours.apply(variables, X)
+    assert y.shape == (4, 10, 8, 6, 6)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_he_initialisation_keeps_the_second_moment():
     x = jax.random.normal(jax.random.key(1), (2, 12, 12, 12, 64))
-    for layer in (Conv(64, use_bias=False, padding="CIRCULAR"), Upsample(64)):
+    for layer in (Conv(64, use_bias=False, padding="CIRCULAR"), Upsample(64), ConvTranspose(64)):
         y = layer.apply(layer.init(jax.random.key(2), x), x)
-        assert jnp.mean(nn.leaky_relu(y) ** 2) == pytest.approx(1.0, abs=0.1)
+        inside = y[:, 2:-2, 2:-2, 2:-2]  # transposed ones have fewer taps at the edge
+        assert jnp.mean(nn.leaky_relu(inside) ** 2) == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -92,8 +92,9 @@ def test_undefined_coordinates_show(order, backend):
         assert np.isnan(out[0, 0, 0]) and np.isfinite(out[0, 1, 0]), mode
 
 
-@pytest.mark.parametrize("mode", SCIPY)
-@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize(
+    "order,mode", [(1, "constant"), (1, "reflect"), (3, "border"), (3, "constant"), (3, "wrap")]
+)
 def test_derivatives_agree_with_finite_differences(order, mode):
     """Gradient and Hessian-vector product to image and coordinates, float64."""
     rng = np.random.default_rng(1)

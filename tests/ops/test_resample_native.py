@@ -61,14 +61,13 @@ def test_gradients_equal_xla(shape, channels, order, mode):
     _assert_close(*_both(gradients, image, x))
 
 
-@pytest.mark.parametrize("order", [1, 3])
-def test_hessian_vector_product_equals_xla(order):
+def test_hessian_vector_product_of_splines_equals_xla():
     image, x, g = _case((5, 6), 2, points=40)
     directions = _case((5, 6), 2, points=40, seed=1)[:2]
 
     def product(backend, image, x):
         def loss(image, x):
-            return jnp.sum(g * jnp.sin(resample(image, x, order=order, backend=backend)))
+            return jnp.sum(g * jnp.sin(resample(image, x, order=3, backend=backend)))
 
         return jax.jvp(jax.grad(loss, (0, 1)), (image, x), directions)[1]
 

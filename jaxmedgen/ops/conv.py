@@ -140,22 +140,21 @@ def conv_transpose(
     strides = _each_axis("conv_transpose", "stride", taps if stride is None else stride, n)
     dilations = _each_axis("conv_transpose", "dilation", dilation, n)
     span = _span(kernel, dilations)
-    grown = [m * s for m, s in zip(x.shape[1:-1], strides)]
+    grown = tuple(m * s for m, s in zip(x.shape[1:-1], strides))
     if padding == "VALID":
-        grown = [m + max(k - s, 0) for m, k, s in zip(grown, span, strides)]
+        grown = tuple(m + max(k - s, 0) for m, k, s in zip(grown, span, strides))
     pads = _pads(padding, grown, span, strides)
-    form = _formulation(backend, n, jnp.result_type(x, kernel))
-    if form == "native" and groups == 1 and n == 3:
-        narrow = jnp.result_type(x, kernel)
-        y = conv_native.input_gradient_native(
-            x.astype(jnp.float32),
-            jnp.swapaxes(kernel, -1, -2).astype(jnp.float32),
-            tuple(grown),
-            strides,
-            pads,
-            dilations,
-        )
-        return y.astype(narrow)
+    dtype = jnp.result_type(x, kernel)
+    # Without overlaps and gaps it is one matrix product.
+    product = all(k <= s for k, s in zip(span, strides))
+    if groups == 1 and _formulation(backend, n, dtype, product) == "native":
+        x, adjoint = x.astype(jnp.float32), jnp.swapaxes(kernel, -1, -2).astype(jnp.float32)
+        if n == 3:
+            y = conv_native.input_gradient_native(x, adjoint, grown, strides, pads, dilations)
+        else:
+            planes = (1, *grown), (1, *strides), ((0, 0), *pads), (1, *dilations)
+            y = conv_native.input_gradient_native(x[:, None], adjoint[None], *planes)[:, 0]
+        return y.astype(dtype)
     kernel = lax.pad(
         kernel, jnp.zeros((), kernel.dtype), [*((0, 0, d - 1) for d in dilations), *_NO_EDGES]
     )
@@ -191,7 +190,8 @@ def _by_phases(x, kernel, strides, before, size, groups, backend):
 def _conv(x, kernel, strides, pads, dilations, groups, backend):
     n = len(strides)
     dtype = jnp.result_type(x, kernel)
-    form = _formulation(backend, n, dtype)
+    product = math.prod(kernel.shape[:n]) == 1 == math.prod(strides)
+    form = _formulation(backend, n, dtype, product)
     if form == "xla":
         letters = "DHW"[-n:]
         return lax.conv_general_dilated(
@@ -223,11 +223,11 @@ def _conv(x, kernel, strides, pads, dilations, groups, backend):
     return y.astype(dtype)
 
 
-def _formulation(backend: Backend, n: int, dtype: jnp.dtype) -> Backend:
+def _formulation(backend: Backend, n: int, dtype: jnp.dtype, product: bool) -> Backend:
     """The rule which backend a static shape and type get; measured by benchmarks/ops/conv.py.
 
-    The native kernels are opaque to XLA's partitioner, so that several devices in one process get
-    the stacked form. 2D convolutions of XLA:CPU are fast.
+    A `product`, which is one matrix product over all voxels, needs no kernel of its own. The native
+    kernels are opaque to XLA's partitioner, so that several devices in one process get XLA's forms.
     """
     if backend == "native":
         if dtype == jnp.float64:
@@ -240,10 +240,11 @@ def _formulation(backend: Backend, n: int, dtype: jnp.dtype) -> Backend:
         return backend
     if backend != "auto":
         return backend
-    if _platform() != "cpu" or n == 2:
+    if _platform() != "cpu":
         return "xla"
-    alone = jax.device_count() == 1 and dtype != jnp.float64
-    return "native" if alone and conv_native.available() else "stacked"
+    if jax.device_count() == 1 and dtype != jnp.float64 and conv_native.available():
+        return "stacked" if product else "native"
+    return "stacked" if n == 3 else "xla"
 
 
 def _platform() -> str:

@@ -190,13 +190,15 @@ def test_partitions_over_batch_and_depth(stride):
 
 def test_auto_follows_platform_and_devices(monkeypatch):
     x, k = _data((4, 4, 4), (3, 3, 3), 2, 3)
-    traced = lambda: str(jax.make_jaxpr(lambda x, k: conv(x, k))(x, k))  # noqa: E731
+    traced = lambda k=k: str(jax.make_jaxpr(lambda x, k: conv(x, k))(x, k))  # noqa: E731
     with target_platform("tpu"):
         assert "custom_jvp_call" not in traced()
     with target_platform("cpu"):
         assert "custom_jvp_call" in traced()  # eight devices: what the partitioner understands
         monkeypatch.setattr(jax, "device_count", lambda: 1)
         assert ("jaxmedgen_conv" in traced()) == conv_native.available()
+        pointwise = traced(k[:1, :1, :1])
+        assert "jaxmedgen_conv" not in pointwise and "dot_general" in pointwise
 
 
 def test_nothing_else_convolves():

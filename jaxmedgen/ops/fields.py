@@ -22,6 +22,7 @@ from jaxmedgen.ops.resample import Mode, resample
 
 MAX_SQUARINGS = 12
 """Bound of the adaptive number of squarings: enough for 2048 voxels."""
+_LEAST_DETERMINANT = 0.02  # below which Newton's step is not trusted
 
 
 def identity_grid(shape: Sequence[int]) -> Float[Array, " *s n"]:
@@ -58,22 +59,47 @@ def compose(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _invert(displacement, iterations, tolerance):
-    space = tuple(range(1, displacement.ndim))
+    shape, axes = displacement.shape[1:-1], displacement.shape[-1]
+    slopes = jacobian_matrix(displacement).reshape(*displacement.shape[:-1], axes**2)
+    both = jnp.concatenate([displacement, slopes], -1)
+    grid, top = identity_grid(shape), jnp.asarray(shape, displacement.dtype) - 1
+
+    def look(inverse):
+        """Size of the residual and the step that should remove it."""
+        x = grid + inverse
+        values = resample(both, x)
+        error = inverse + values[..., :axes]
+        slope = values[..., axes:].reshape(*x.shape, axes)
+        # Beyond the border the field is constant.
+        slope = jnp.where(((x >= 0) & (x <= top))[..., None, :], slope, 0.0)
+        newton, determinant = _solve(
+            [slope[..., k].at[..., k].add(1.0) for k in range(axes)], error
+        )
+        step = jnp.where(determinant > _LEAST_DETERMINANT, newton, error)
+        return jnp.sum(error**2, -1, keepdims=True), step
+
+    def large(size):
+        return jnp.max(size, tuple(range(1, size.ndim))) > tolerance**2
 
     def unfinished(state):
-        step, _, active = state
-        return (step < iterations) & jnp.any(active)
+        count, *_, active = state
+        return (count < iterations) & jnp.any(active)
 
     def improve(state):
-        step, inverse, active = state
-        update = -warp(displacement, inverse)
-        change = jnp.max(jnp.abs(update - inverse), axis=space)
-        lift = active.reshape(-1, *(1,) * len(space))
+        count, inverse, (size, step), relaxation, active = state
+        trial = inverse - relaxation * step
+        new_size, new_step = look(trial)
+        better = new_size < size
         # A finished sample stands still: its result must not depend on the rest of the batch.
-        return step + 1, jnp.where(lift, update, inverse), active & (change > tolerance)
+        take = better & active.reshape(-1, *(1,) * (inverse.ndim - 1))
+        inverse = jnp.where(take, trial, inverse)
+        size, step = jnp.where(take, new_size, size), jnp.where(take, new_step, step)
+        relaxation = jnp.where(better, jnp.minimum(2 * relaxation, 1.0), relaxation / 2)
+        return count + 1, inverse, (size, step), relaxation, large(size)
 
-    start = (0, -displacement, jnp.ones(displacement.shape[:1], bool))
-    return jax.lax.while_loop(unfinished, improve, start)[1]
+    start = look(-displacement)
+    state = (0, -displacement, start, jnp.ones_like(start[0]), large(start[0]))
+    return jax.lax.while_loop(unfinished, improve, state)[1]
 
 
 @_invert.defjvp
@@ -86,28 +112,31 @@ def _invert_jvp(iterations, tolerance, primals, tangents):
         unit = jnp.zeros_like(coordinates).at[..., j].set(1.0)
         slope = jax.jvp(lambda x: resample(displacement, x), (coordinates,), (unit,))[1]
         columns.append(slope.at[..., j].add(1.0))
-    return inverse, _solve(columns, -resample(tangent, coordinates))
+    return inverse, _solve(columns, -resample(tangent, coordinates))[0]
 
 
 def invert(
     displacement: Float[Array, " b *s n"],
     *,
-    iterations: int = 50,
+    iterations: int = 30,
     tolerance: float | int = 1e-4,
 ) -> Float[Array, " b *s n"]:
     """Displacement ``w`` of the inverse map, ``(id + u) o (id + w) = id``.
 
-    Fixed point of ``w(p) = -u(p + w(p))``, started at ``-u``: converges linearly where the
-    Lipschitz constant of `u` is below 1, which random and registration fields of positive
-    determinant meet as a rule. Points whose pre-image lies outside of the volume see the border
-    value. The gradient follows from the implicit function theorem,
-    ``dw(p) = -(I + Du)^-1 du`` at ``p + w(p)``, exact for the linear interpolant at convergence: it
-    costs n + 2 resamplings and no stored iterations, and can be differentiated again.
+    Fixed point of ``w(p) = -u(p + w(p))``, started at ``-u``. The plain iteration converges only
+    where the Lipschitz constant of `u` is below 1, which flows of a few voxels already break. So
+    the residual is multiplied by ``(I + Du)^-1`` (Newton's step with central differences), and a
+    voxel whose residual would grow takes half the step: 4 to 8 iterations wherever the determinant
+    is positive. Points whose pre-image lies outside of the volume see the border value.
+
+    The gradient follows from the implicit function theorem, ``dw(p) = -(I + Du)^-1 du`` at
+    ``p + w(p)``, exact for the linear interpolant at convergence: it costs n + 2 resamplings and no
+    stored iterations, and can be differentiated again.
 
     Args:
         displacement: field in voxels.
         iterations: largest number of iterations.
-        tolerance: a sample stops when no component changes by more, in voxels.
+        tolerance: a sample stops when ``|w(p) + u(p + w(p))|`` is nowhere larger, in voxels.
 
     Raises:
         ValueError: if iterations or tolerance are not positive.
@@ -232,7 +261,7 @@ def _square(u, order):
 
 
 def _solve(columns, b):
-    """Solves ``[c_1 .. c_n] x = b`` at every voxel by Cramer's rule, n = 2 or 3."""
+    """``x`` with ``[c_1 .. c_n] x = b`` by Cramer's rule, n = 2 or 3, and the determinant."""
     if len(columns) == 2:
         c, d = columns
         parts = [_cross2(b, d), _cross2(c, b)]
@@ -243,7 +272,8 @@ def _solve(columns, b):
         parts = [jnp.sum(b * de, -1), jnp.sum(c * jnp.cross(b, e), -1)]
         parts.append(jnp.sum(c * jnp.cross(d, b), -1))
         determinant = jnp.sum(c * de, -1)
-    return jnp.stack(parts, -1) / determinant[..., None]
+    determinant = determinant[..., None]
+    return jnp.stack(parts, -1) / determinant, determinant
 
 
 def _cross2(a, b):

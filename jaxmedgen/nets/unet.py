@@ -9,10 +9,11 @@ after it here, before it there); ``benchmarks/unet_step.py`` checks that with sh
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxmedgen.nets.layers import (
     Conv,
@@ -23,6 +24,9 @@ from jaxmedgen.nets.layers import (
     UpsampleMethod,
     leaky_relu,
 )
+from jaxmedgen.nets.moment_exchange import MomentKind, exchange_moments
+from jaxmedgen.ops.collectives import all_gather
+from jaxmedgen.types import Leaf
 
 Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
@@ -74,6 +78,23 @@ class ConvBlock(nn.Module):
         return x
 
 
+class FeatureMixup(NamedTuple):
+    """Mixup inside the network (manifold mixup, Verma et al., ICML 2019).
+
+    At level 0 images are mixed, at level k the features of encoder level k and, since the decoder
+    reads them too, of those above.
+
+    Attributes:
+        partner: position of each sample's partner in the global batch, int ``[b]``.
+        weight: of the sample's own features, ``[b]``; 1 leaves it alone.
+        level: int scalar, 0 to the number of levels.
+    """
+
+    partner: Leaf
+    weight: Leaf
+    level: Leaf
+
+
 class UNet(nn.Module):
     """U-Net: an encoder of strided convolutions, a decoder joined to it level by level.
 
@@ -102,6 +123,8 @@ class UNet(nn.Module):
         strides: the step into each level below the first, a number or one an axis; all 2 by
             default. ``((1, 2, 2), 2, 2)`` suits thick slices.
         upsample: ``conv``, ``nearest`` or ``linear``; see `layers.Upsample`.
+        moment_exchange: which moments of the first level's output are exchanged between samples
+            in training, see `moment_exchange.py`.
     """
 
     dims: int = 3
@@ -117,16 +140,25 @@ class UNet(nn.Module):
     remat: bool = False
     strides: Sequence[int | Sequence[int]] | None = None
     upsample: UpsampleMethod = "conv"
+    moment_exchange: MomentKind | None = None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b *s c"], train: bool = False
+        self,
+        x: Float[Array, "b *s c"],
+        train: bool = False,
+        *,
+        partner: Int[Array, " b"] | None = None,
+        mixup: FeatureMixup | None = None,
     ) -> Float[Array, "b *s k"] | tuple[Float[Array, "b *_ k"], ...]:
         """Logits of images.
 
         Args:
             x: images; every axis divisible by the product of its strides.
-            train: batch statistics of this batch, dropout, and deep supervision.
+            train: batch statistics of this batch, dropout, deep supervision, and mixing.
+            partner: position in the global batch of each sample's partner of `moment_exchange`;
+                its own for no exchange.
+            mixup: mixes features.
 
         Returns:
             float32 logits ``[b, *s, classes]``; with `deep_supervision` and `train` a tuple of
@@ -152,11 +184,16 @@ class UNet(nn.Module):
                 name=name,
             )
 
+        mixup = mixup if train else None
+        x = _mix(mixup, 0, [x])[0]
         skips = []
         steps = ((1,) * self.dims, *strides)
         for i, (features, convs, stride) in enumerate(zip(self.features, blocks, steps)):
             x = level(features, convs, stride, f"encoder_{i}")(x, train)
-            skips.append(x)
+            if i == 0 and train and self.moment_exchange and partner is not None:
+                x = exchange_moments(x, partner, self.moment_exchange)
+            skips = _mix(mixup, i + 1, [*skips, x])
+            x = skips[-1]
         logits = []
         for i in reversed(range(len(strides))):
             features = self.features[i]
@@ -203,3 +240,16 @@ class UNet(nn.Module):
                 f"UNet: image size {shape[1:-1]} is not divisible by the total stride {total}; pad "
                 f"or crop it, e.g. to {fits}"
             )
+
+
+def _mix(mixup: FeatureMixup | None, level: int, features: list[Array]) -> list[Array]:
+    """All features of a state mixed with the partners' if `level` is the chosen one."""
+    if mixup is None:
+        return features
+
+    def mix(x):
+        weight = jnp.where(mixup.level == level, mixup.weight, 1.0)
+        weight = weight.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype)
+        return weight * x + (1 - weight) * all_gather(x)[mixup.partner]
+
+    return [mix(x) for x in features]

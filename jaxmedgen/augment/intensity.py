@@ -3,23 +3,23 @@
 The functions are deterministic given their parameters, one a sample and channel; `Intensity` says
 how these are drawn and `apply_intensity` runs all of them in a fixed order. Images are expected
 z-scored, so backgrounds may be negative: gamma and bias field work on the distance to the minimum
-and give mean and standard deviation back.
+and give mean and standard deviation back. A mask keeps the air around a head out of the statistics
+and its value as it is.
 
 Sources: nnU-Net (Isensee et al. 2021) and its `batchgenerators` for ranges, order and balanced
-factors; NiftyNet / TorchIO for the polynomial bias field (Sudre et al. 2017).
+factors; `bias.py` for the bias field.
 """
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxmedgen.augment.draws import Draw, choose, split_keys, uniform_table
+from jaxmedgen.augment.bias import BiasBasis, bias_field, bias_terms
+from jaxmedgen.augment.draws import Draw, choose, fold_keys, split_keys, uniform_table
 from jaxmedgen.augment.spatial import Parameters
-from jaxmedgen.augment.statistics import lift, match_stats, power, value_range
+from jaxmedgen.augment.statistics import Mask, lift, match_stats, moments, power, value_range
 from jaxmedgen.ops.filters import gaussian_filter
 from jaxmedgen.ops.resize import apply_matrices, low_resolution_matrix
 
@@ -44,7 +44,7 @@ class Intensity:
     Every transform has its own range and probability a sample; values are drawn a channel.
 
     Attributes:
-        bias: coefficients of a log-polynomial of order `bias_order`, shared by the channels.
+        bias: coefficients of the log bias field, see `bias.log_bias`.
         noise: standard deviation of Gaussian noise (nnU-Net calls the number a variance but uses
             it as a standard deviation, as here).
         blur: Gaussian sigma in voxels.
@@ -54,7 +54,10 @@ class Intensity:
         low_resolution: resolution over the old one; nearest sampling down, cubic up.
         inverted_gamma: exponent on the inverted image.
         gamma: exponent.
-        bias_order: total order of the bias polynomial.
+        bias_order: total order of the bias polynomial, or B-spline control points an axis.
+        bias_basis: ``monomial``, ``legendre`` or ``bspline``.
+        bias_per_channel: a field for each channel; shared is the case of channels of one coil.
+        retain_stats: whether gamma and bias field give mean and standard deviation back.
     """
 
     bias: Draw | None = None
@@ -67,6 +70,9 @@ class Intensity:
     inverted_gamma: Draw | None = None
     gamma: Draw | None = None
     bias_order: int = 3
+    bias_basis: BiasBasis = "monomial"
+    bias_per_channel: bool = False
+    retain_stats: bool = True
 
 
 def sample_intensity(
@@ -74,44 +80,66 @@ def sample_intensity(
 ) -> Parameters:
     """Draws parameters ``[b, channels]`` of each enabled transform, neutral where it is off.
 
-    ``bias`` holds polynomial coefficients ``[b, terms]``; ``noise_keys`` one key a sample.
+    ``bias`` holds coefficients ``[b, terms]`` (``[b, terms, channels]`` a channel); ``noise_keys``
+    one key a sample.
     """
-    terms = len(_exponents(axes, settings.bias_order))
     table_keys, noise_keys = split_keys(keys, 2)
-    table = uniform_table(table_keys, len(_NEUTRAL), 1 + 2 * max(channels, terms))
+    table = uniform_table(table_keys, len(_NEUTRAL), 1 + 2 * channels)
     parameters: Parameters = {"noise_keys": noise_keys}
     for i, (name, neutral) in enumerate(_NEUTRAL.items()):
         setting = getattr(settings, name)
-        if setting is not None:
-            size = terms if name == "bias" else channels
+        if setting is not None and name != "bias":
             balanced = name in _BALANCED
-            value = setting(table[:, i], size, neutral=neutral, balanced=balanced)
-            parameters[name] = value
+            parameters[name] = setting(table[:, i], channels, neutral=neutral, balanced=balanced)
+    if settings.bias is not None:
+        terms = bias_terms(axes, settings.bias_order, settings.bias_basis)
+        size = terms * (channels if settings.bias_per_channel else 1)
+        row = uniform_table(fold_keys(table_keys, 1), 1, 1 + 2 * size)[:, 0]
+        value = settings.bias(row, size, neutral=0.0)
+        parameters["bias"] = value.reshape(-1, terms, channels) if size > terms else value
     return parameters
 
 
 def apply_intensity(
-    settings: Intensity, parameters: Parameters, image: Float[Array, " b *s c"]
+    settings: Intensity,
+    parameters: Parameters,
+    image: Float[Array, " b *s c"],
+    mask: Mask = None,
 ) -> Float[Array, " b *s c"]:
-    """Runs the enabled transforms in order; a sample that one leaves alone stays bit-equal."""
+    """Runs the enabled transforms in order; a sample that one leaves alone stays bit-equal.
+
+    Args:
+        settings: what is enabled.
+        parameters: of `sample_intensity`.
+        image: any intensities.
+        mask: voxels that statistics are taken over and that change; the others keep their values.
+    """
+    keep = settings.retain_stats
     transforms = {
-        "bias": lambda x, value: bias_field(x, value, order=settings.bias_order),
+        "bias": lambda x, value: bias_field(
+            x,
+            value,
+            order=settings.bias_order,
+            basis=settings.bias_basis,
+            retain_stats=keep,
+            mask=mask,
+        ),
         "noise": lambda x, value: gaussian_noise(parameters["noise_keys"], x, value),
         "blur": gaussian_blur,
         "brightness": lambda x, value: x * lift(value, x),
         "shift": lambda x, value: x + lift(value, x),
-        "contrast": contrast,
+        "contrast": lambda x, value: contrast(x, value, mask=mask),
         "low_resolution": low_resolution,
-        "inverted_gamma": lambda x, value: -gamma(-x, value),
-        "gamma": gamma,
+        "inverted_gamma": lambda x, value: -gamma(-x, value, retain_stats=keep, mask=mask),
+        "gamma": lambda x, value: gamma(x, value, retain_stats=keep, mask=mask),
     }
     for name, neutral in _NEUTRAL.items():
         if getattr(settings, name) is not None:
             value = parameters[name]
             on = value != neutral
-            image = choose(
-                on.any(1) if name == "bias" else on, transforms[name](image, value), image
-            )
+            if name == "bias":
+                on = on.any(1)
+            image = choose(on, transforms[name](image, value), image, mask)
     return image
 
 
@@ -120,6 +148,7 @@ def gamma(
     exponent: Float[Array, " b c"],
     *,
     retain_stats: bool = True,
+    mask: Mask = None,
 ) -> Float[Array, " b *s c"]:
     """``((x - min) / (max - min))^g (max - min) + min`` a sample and channel.
 
@@ -127,62 +156,22 @@ def gamma(
         image: any intensities.
         exponent: g; below 1 brightens the middle tones.
         retain_stats: shift and scale the result to the mean and standard deviation it had.
+        mask: voxels that range and statistics are taken over.
     """
-    low, high = (lift(value, image) for value in value_range(image))
+    low, high = (lift(value, image) for value in value_range(image, mask))
     extent = jnp.maximum(high - low, 1e-7)
     out = power((image - low) / extent, exponent) * extent + low
-    return match_stats(out, image) if retain_stats else out
+    return match_stats(out, image, mask) if retain_stats else out
 
 
 def contrast(
-    image: Float[Array, " b *s c"], factor: Float[Array, " b c"]
+    image: Float[Array, " b *s c"], factor: Float[Array, " b c"], *, mask: Mask = None
 ) -> Float[Array, " b *s c"]:
-    """``(x - mean) f + mean`` clipped to the range that the channel had."""
-    low, high = (lift(value, image) for value in value_range(image))
-    mean = image.mean(tuple(range(1, image.ndim - 1)), keepdims=True)
+    """``(x - mean) f + mean`` clipped to the range that the channel had, within the mask if any."""
+    low, high = (lift(value, image) for value in value_range(image, mask))
+    mean, _ = moments(image, mask)
     out = (image - mean) * lift(factor, image) + mean
     return jnp.clip(out, low, high)
-
-
-def bias_field(
-    image: Float[Array, " b *s c"],
-    coefficients: Float[Array, " b terms"],
-    *,
-    order: int = 3,
-    retain_stats: bool = True,
-) -> Float[Array, " b *s c"]:
-    """``(x - min) exp(sum_ijk c_ijk X^i Y^j Z^k) + min``, one smooth field for all channels.
-
-    Args:
-        image: any intensities.
-        coefficients: c, terms ``i + j + k <= order`` in lexicographic order of (i, j, k).
-        order: order of the polynomial.
-        retain_stats: shift and scale the result to the mean and standard deviation it had.
-    """
-    low = lift(value_range(image)[0], image)
-    field = jnp.exp(log_bias(coefficients, image.shape[1:-1], order=order))
-    out = (image - low) * field + low
-    return match_stats(out, image) if retain_stats else out
-
-
-def log_bias(
-    coefficients: Float[Array, " b terms"], shape: tuple[int, ...], *, order: int = 3
-) -> Float[Array, " b *s 1"]:
-    """Polynomial in voxel-centre coordinates that run from -1 to 1 over the volume's faces.
-
-    Raises:
-        ValueError: if the number of coefficients does not fit the order.
-    """
-    exponents = _exponents(len(shape), order)
-    if coefficients.shape[1] != len(exponents):
-        raise ValueError(
-            f"{coefficients.shape[1]} bias coefficients for order {order} in {len(shape)}D: "
-            f"give {len(exponents)}"
-        )
-    at = (slice(None), *np.asarray(exponents).T)
-    cube = jnp.zeros((coefficients.shape[0], *(order + 1,) * len(shape))).at[at].set(coefficients)
-    powers = [((2 * np.arange(n) + 1) / n - 1)[:, None] ** np.arange(order + 1) for n in shape]
-    return apply_matrices(cube[..., None], [p.astype(np.float32) for p in powers])
 
 
 def gaussian_noise(
@@ -207,10 +196,6 @@ def low_resolution(
     matrix = jax.vmap(low_resolution_matrix, in_axes=(None, 0))
     matrices = [matrix(size, zoom.reshape(-1)) for size in image.shape[1:-1]]
     return _unfold(apply_matrices(_fold(image), matrices), image)
-
-
-def _exponents(axes: int, order: int) -> list[tuple[int, ...]]:
-    return [e for e in itertools.product(range(order + 1), repeat=axes) if sum(e) <= order]
 
 
 def _fold(x):

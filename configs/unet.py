@@ -83,7 +83,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "ema_decay": 0.0,
             },
             "augment": {
-                "preset": "light" if synthesis else arm,
+                "preset": "light" if synthesis else arm,  # augment/presets.py; a+b joins two
+                "background": None,  # value around skull-stripped heads, which keep it
+                "ramp": 0.0,  # part of the steps over which augmentation sets in
                 "synthesis_probability": 0.5 if synthesis else 0.0,
                 "synthesis": {  # augment/label_to_image.py; ranges are (low, high[, probability])
                     "labels": 256,

@@ -3,7 +3,8 @@
 The recipe is nnU-Net's (Isensee et al., Nature Methods 2021) with the transforms on the device: a
 plain or residual U-Net, Dice + cross-entropy, deep supervision, instance norm. Images may be real,
 synthesised from the label map within the step (Billot et al., Medical Image Analysis 2023), or a
-mixture of both.
+mixture of both. Mixup makes soft labels; they are carried beside the integer ones. Policies that
+mix features are obeyed in the loss.
 """
 
 import dataclasses
@@ -15,10 +16,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxmedgen.augment.draws import Draw
+from jaxmedgen.augment.feature_mixing import sample_feature_mixup, sample_moment_partners
 from jaxmedgen.augment.label_to_image import LabelToImage
+from jaxmedgen.augment.mixing import Mixup, one_hot
+from jaxmedgen.augment.pairing import take_partners
+from jaxmedgen.augment.policy import apply_ramped
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.segmentation import deep_supervision_loss, dice_ce_loss, dice_loss
+from jaxmedgen.nets.moment_exchange import MomentExchange
 from jaxmedgen.nets.unet import UNet
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
@@ -42,6 +48,10 @@ class Segmenter:
         channels: image channels; those of the synthesis where there are no real images.
         ignore_label: label value that counts in no loss, or None.
         target_of: class of each label value, where the labels are finer than the classes.
+        moment_exchange: of features in training, or None; the net has its kind.
+        feature_mixup: at a random level of the encoder, or None.
+        ramp: number of samples over which the share of augmented (and mixed) ones rises from 0 to
+            1; 0 starts in full.
     """
 
     net: UNet
@@ -52,6 +62,9 @@ class Segmenter:
     channels: int = 1
     ignore_label: int | None = None
     target_of: tuple[int, ...] = ()
+    moment_exchange: MomentExchange | None = None
+    feature_mixup: Mixup | None = None
+    ramp: int = 0
 
     def players(self) -> Mapping[str, PlayerSettings]:
         """One player, the segmenter."""
@@ -81,20 +94,32 @@ class Segmenter:
         if self.synthesis_probability >= 1:
             return {**batch, "image": made, "label": made_label}
         real = self._augmented(split[:, 0], batch)
+        made = {"image": made, "label": made_label}
+        if "soft_label" in real:
+            made["soft_label"] = one_hot(made_label, self.net.classes)
         chosen = jax.vmap(jax.random.bernoulli, (0, None))(split[:, 2], self.synthesis_probability)
-        expand = chosen.reshape(-1, *[1] * (label.ndim - 1))
-        return {
-            **batch,
-            "image": jnp.where(expand[..., None], made, real["image"]),
-            "label": jnp.where(expand, made_label, real["label"]),
-        }
+        mixture = jax.tree.map(
+            lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b), made, real
+        )
+        return {**batch, **mixture}
 
     def _augmented(self, keys: Key[Array, " b"], batch: Batch) -> Batch:
         label = batch["label"]
         if self.target_of:
             label = jnp.asarray(self.target_of, jnp.int32)[label]
-        image, label = self.augmentation(keys, batch["image"], label)
-        return {"image": image, "label": label}
+        if self.ramp:
+            strength = self._strength(batch)
+            image, label = apply_ramped(self.augmentation, strength, keys, batch["image"], label)
+        else:
+            image, label = self.augmentation(keys, batch["image"], label)
+        if not jnp.issubdtype(label.dtype, jnp.floating):
+            return {"image": image, "label": label}
+        # Integer labels stay for whoever shows samples; unused in the step, they cost nothing.
+        return {"image": image, "label": jnp.argmax(label, -1), "soft_label": label}
+
+    def _strength(self, batch: Batch) -> Float[Array, " b"] | float:
+        """Share of the samples that are augmented, a function of their place in the run."""
+        return jnp.clip(batch["index"] / self.ramp, 0.0, 1.0) if self.ramp else 1.0
 
     def predict(
         self, variables: PlayerVariables, image: Float[Array, "b *s c"]
@@ -118,15 +143,30 @@ class Segmenter:
         return self.synthesis(keys, label)
 
     def _loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
-        variables, label = inputs.variables[PLAYER], inputs.batch["label"]
+        variables, batch = inputs.variables[PLAYER], inputs.batch
+        label = batch.get("soft_label", batch["label"])
+        mixing, partner, strength = {}, None, self._strength(batch)
+        if self.moment_exchange is not None:
+            partner = sample_moment_partners(self.moment_exchange, inputs.keys, strength)
+            mixing["partner"] = partner
+        if self.feature_mixup is not None:
+            mixup = sample_feature_mixup(
+                self.feature_mixup, inputs.keys, inputs.key, len(self.net.features), strength
+            )
+            mixing["mixup"] = mixup
+            if "soft_label" not in batch:
+                label = one_hot(label, self.net.classes)
+            weight = mixup.weight.reshape(-1, *[1] * (label.ndim - 1))
+            label = weight * label + (1 - weight) * take_partners(label, mixup.partner)
         mutable = [name for name in variables if name != "params"]
         logits, updated = self.net.apply(
             variables,
-            inputs.batch["image"],
+            batch["image"],
             train=True,
             mutable=mutable,
             # The first sample's key: under pmap each device drops other channels.
             rngs={"dropout": inputs.keys[0]},
+            **mixing,
         )
         outputs = logits if isinstance(logits, tuple) else (logits,)
 
@@ -134,6 +174,9 @@ class Segmenter:
             return dice_ce_loss(logits, label, ignore_label=self.ignore_label)
 
         value = deep_supervision_loss(loss, outputs, label)
+        if partner is not None and self.moment_exchange.weight < 1:
+            own, other = self.moment_exchange.weight, take_partners(label, partner)
+            value = own * value + (1 - own) * deep_supervision_loss(loss, outputs, other)
         # Soft, since an argmax over logits would turn rounding into jumps of the logged number.
         soft = 1 - dice_loss(outputs[0], label, ignore_label=self.ignore_label)
         metrics = {"soft_dice": jax.lax.stop_gradient(soft)}
@@ -167,8 +210,27 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
     net = dict(config.net)
     if isinstance(net.get("dtype"), str):
         net["dtype"] = jnp.dtype(net["dtype"])
+    policy = preset(
+        config.augment.preset,
+        info.spacing,
+        classes=info.num_classes,
+        background=config.augment.get("background"),
+    )
+    ignore_label = None if config.ignore_label < 0 else config.ignore_label
+    soft = policy.feature_mixup is not None or (policy.mixing is not None and policy.mixing.soft)
+    if soft and ignore_label is not None:
+        raise ValueError(
+            f"augment.preset={config.augment.preset!r} makes soft labels, which have no "
+            f"ignore_label={ignore_label}: choose a policy without mixup"
+        )
+    exchange = policy.moment_exchange
     return Segmenter(
-        net=UNet(dims=len(info.spacing), classes=info.num_classes, **net),
+        net=UNet(
+            dims=len(info.spacing),
+            classes=info.num_classes,
+            moment_exchange=None if exchange is None else exchange.kind,
+            **net,
+        ),
         settings=PlayerSettings(
             optimizer(
                 rate.kind,
@@ -178,12 +240,15 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
             ),
             ema_decay=rate.ema_decay or None,
         ),
-        augmentation=preset(config.augment.preset, info.spacing),
+        augmentation=policy,
         synthesis=None
         if probability <= 0
         else label_to_image(config.augment.synthesis, info.spacing, target_of),
         synthesis_probability=probability,
         channels=channels,
-        ignore_label=None if config.ignore_label < 0 else config.ignore_label,
+        ignore_label=ignore_label,
         target_of=target_of,
+        moment_exchange=exchange,
+        feature_mixup=policy.feature_mixup,
+        ramp=round(config.augment.get("ramp", 0.0) * config.steps * config.batch_size),
     )

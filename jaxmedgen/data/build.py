@@ -7,13 +7,21 @@ from typing import Any
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.phantoms.brain import BrainCohort
+from jaxmedgen.data.phantoms.lesion_images import LesionImages, Shift
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.simulated import SimulatedScans
-from jaxmedgen.data.sources import DatasetInfo, Source, in_memory, relabel, subset
+from jaxmedgen.data.sources import (
+    ArraySource,
+    DatasetInfo,
+    Source,
+    in_memory,
+    relabel,
+    subset,
+)
 from jaxmedgen.data.splits import first_patients, train_test_split
 
-KINDS = ("brain", "shapes", "folder", "tfds")
+KINDS = ("brain", "lesions", "shapes", "folder", "tfds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +55,8 @@ def build_sources(data: Any) -> Sources:
     """
     if data.kind == "brain":
         parts = _brain(data)
+    elif data.kind == "lesions":
+        parts = _lesions(data)
     elif data.kind == "shapes":
         parts = _shapes(data)
     elif data.kind == "folder":
@@ -152,6 +162,24 @@ def _brain(data: Any) -> tuple[Source, Source, Source]:
         for size, start, site in zip(counts, starts, sites)
     )
     return tuple(in_memory(cohort) for cohort in cohorts)
+
+
+def _lesions(data: Any) -> tuple[Source, Source, Source]:
+    """Images that vary little for training, groups of ``data.test`` others that vary much."""
+    groups = [(data.train, "train"), (data.validation, "validation")]
+    groups += [(data.test, name) for name in data.test_shifts]
+    sources, start = [], 0
+    for size, name in groups:
+        shift = Shift(**(data.test_shifts[name] if name in data.test_shifts else data.train_shift))
+        sources.append(
+            LesionImages(size, tuple(data.shape), data.seed, start=start, shift=shift, name=name)
+        )
+        start += size
+    train, validation, *test = map(in_memory, sources)
+    names = tuple(name for part in test for name in part.info.case_names)
+    records = [record for part in test for record in part.records]
+    info = dataclasses.replace(train.info, case_names=names)
+    return train, validation, ArraySource(records, info)
 
 
 def _shapes(data: Any) -> tuple[Source, Source, Source]:

@@ -1,0 +1,65 @@
+"""The claims of the augmentation study, read off made-up scores."""
+
+import pytest
+
+from jaxmedgen.experiments.arms import ARMS as KNOWN
+from jaxmedgen.experiments.reproductions import augmentations
+from jaxmedgen.report.results import AblationResults, Run
+
+GAINS = {  # arm: gain on pose, intensity, both
+    "nnunet3d": (0.1, 0.1, 0.1),
+    "nnunet3d+moex_pono": (0.1, 0.1, 0.05),
+    "deformation": (0.05, 0.01, 0.03),
+    "intensification": (0.0, 0.02, 0.01),
+    "mixup": (0.0, 0.0, -0.02),
+}
+
+
+def _results():
+    runs = []
+    for arm in augmentations.ARMS:
+        for seed in range(2):
+            scores = {}
+            for group, gain in zip(augmentations.GROUPS, GAINS.get(arm, (0.0, 0.0, 0.0))):
+                for case in range(6):
+                    dice = 0.5 + 0.02 * case + 0.01 * seed + gain
+                    scores[f"{group}-{case:05d}"] = {"lesion": {"dice": dice}}
+            runs.append(Run(arm, 6, seed, 1.0, 0.0, scores))
+    return AblationResults(
+        title="",
+        dataset="",
+        class_names=("background", "lesion"),
+        spacing=(1.0, 1.0),
+        arms={arm: "" for arm in augmentations.ARMS},
+        reference_arm="none",
+        budgets=(6,),
+        seeds=(0, 1),
+        runs=tuple(runs),
+    )
+
+
+def test_claims_are_read_group_by_group():
+    claims = {claim.name: claim for claim in augmentations._claims(_results())}
+    holds = {name: claim.holds for name, claim in claims.items()}
+    assert holds == {
+        "nnunet3d over none, both shifts": True,
+        "nnunet3d+moex_pono over none, both shifts": False,
+        "deformation over none, pose shift": True,
+        "deformation against none, intensity shift": True,
+        "intensification over none, intensity shift": False,
+        "intensification against none, pose shift": True,
+        "mixup against none, both shifts": False,
+        "cutmix against none, both shifts": True,
+        "moex_in against none, both shifts": True,
+        "moex_pono against none, both shifts": True,
+    }
+    claim = claims["deformation over none, pose shift"]
+    assert claim.measured == pytest.approx(0.05)
+    assert claim.interval == pytest.approx((0.05, 0.05))
+
+
+def test_the_table_has_a_row_an_arm_and_all_arms_are_known():
+    lines = augmentations._table(_results()).splitlines()
+    assert len(lines) == 2 + len(augmentations.ARMS)
+    assert next(x for x in lines if x.startswith("| deformation")).count("+0.0") >= 3
+    assert set(augmentations.ARMS) <= set(KNOWN)

@@ -1,7 +1,7 @@
 """The classic 3D augmentation policy and each transform: ours against MONAI and nnU-Net's own code.
 
     pip install -e '.[bench]' batchgeneratorsv2
-    python benchmarks/augment.py --size 64 --rounds 7
+    python -m benchmarks.augment --size 64 --rounds 7
 
 With other work on the machine take ``--threads 1``: the peers' thread pools suffer most from it.
 
@@ -13,6 +13,7 @@ peer that is not installed is left out, and said so. Prints a table and a line o
 """
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -42,7 +43,7 @@ def main() -> None:
         return
     sides, transforms = {}, {}
     for name in NAMES:
-        command = [sys.executable, "-W", "ignore", __file__, "--worker", name]
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.augment", "--worker", name]
         for option in ("size", "calls", "threads"):
             command += [f"--{option}", str(getattr(args, option))]
         side = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -85,9 +86,13 @@ def serve(args: argparse.Namespace) -> None:
     space = (args.size,) * 3
     image = rng.normal(size=(BATCH, *space, 1)).astype(np.float32)
     label = rng.integers(0, 4, size=(BATCH, *space)).astype(np.int32)
-    builders = dict(zip(NAMES, (jaxmedgen_steps, monai_steps, nnunet_steps)))
+    peers = {"monai": "monai", "batchgeneratorsv2": "nnunet"}
     try:
-        steps = builders[args.worker](image, label)
+        if args.worker in peers:
+            module = importlib.import_module(f"benchmarks.augment_peers.{peers[args.worker]}")
+            steps = module.steps(image, label)
+        else:
+            steps = jaxmedgen_steps(image, label)
     except ImportError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return
@@ -123,8 +128,10 @@ def jaxmedgen_steps(image: np.ndarray, label: np.ndarray) -> dict[str, Step]:
 
     import jax
 
+    from jaxmedgen.augment.cutout import Cutout
     from jaxmedgen.augment.draws import Draw
     from jaxmedgen.augment.intensity import Intensity
+    from jaxmedgen.augment.mixing import Cutmix, Mixing, Mixup
     from jaxmedgen.augment.policy import Augmentation
     from jaxmedgen.augment.presets import preset
     from jaxmedgen.augment.spatial import Spatial
@@ -138,6 +145,12 @@ def jaxmedgen_steps(image: np.ndarray, label: np.ndarray) -> dict[str, Step]:
         ),
         "deformation": Augmentation(Spatial(spacing=spacing, deformation=Draw(1, 4))),
         "bias": Augmentation(None, Intensity(bias=Draw(-0.5, 0.5))),
+        "elastic": Augmentation(Spatial(spacing=spacing, elastic=Draw(7.5, 7.5))),
+        "elastic_noise": Augmentation(Spatial(spacing=spacing, elastic_noise=Draw(100, 900))),
+        "geodesic": Augmentation(Spatial(spacing=spacing, geodesic=Draw(1, 4))),
+        "cutout": Augmentation(cutout=Cutout(p=1.0)),
+        "mixup": Augmentation(mixing=Mixing(mixup=Mixup(p=1.0), classes=4)),
+        "cutmix": Augmentation(mixing=Mixing(cutmix=Cutmix(p=1.0))),
     }
     for name in ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma"):
         always = dataclasses.replace(getattr(classic.intensity, name), p=1.0, p_channel=1.0)
@@ -156,151 +169,6 @@ def jaxmedgen_steps(image: np.ndarray, label: np.ndarray) -> dict[str, Step]:
         return lambda: jax.block_until_ready(run(many[next(count) % 64], image, label))
 
     return {name: step(name, policy) for name, policy in policies.items()}
-
-
-def monai_steps(image: np.ndarray, label: np.ndarray) -> dict[str, Step]:
-    """MONAI's transforms with the same ranges (dictionary form, samples one by one)."""
-    import monai.transforms as mt
-    import torch
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    both, turn = ["image", "label"], [np.pi / 6] * 3
-
-    def affine(p):
-        scale = [(-0.3, 0.4)] * 3
-        return mt.RandAffined(
-            both,
-            prob=p,
-            rotate_range=turn,
-            scale_range=scale,
-            mode=("bilinear", "nearest"),
-            padding_mode="zeros",
-        )
-
-    def noise(p):
-        return mt.RandGaussianNoised("image", prob=p, std=0.1)
-
-    def blur(p):
-        return mt.RandGaussianSmoothd("image", (0.5, 1.0), (0.5, 1.0), (0.5, 1.0), prob=p)
-
-    def brightness(p):
-        return mt.RandScaleIntensityd("image", factors=0.25, prob=p)
-
-    def contrast(p):
-        return mt.RandScaleIntensityFixedMeand(
-            "image", factors=0.25, prob=p, fixed_mean=True, preserve_range=True
-        )
-
-    def low_resolution(p):
-        return mt.RandSimulateLowResolutiond("image", prob=p, zoom_range=(0.5, 1.0))
-
-    def gamma(p, invert=False):
-        return mt.RandAdjustContrastd(
-            "image", prob=p, gamma=(0.7, 1.5), retain_stats=True, invert_image=invert
-        )
-
-    single = {
-        "affine": affine(1.0),
-        "deformation": mt.Rand3DElasticd(
-            both,
-            sigma_range=(9, 13),
-            magnitude_range=(100, 900),
-            prob=1.0,
-            mode=("bilinear", "nearest"),
-            padding_mode="zeros",
-        ),
-        "bias": mt.RandBiasFieldd("image", degree=3, coeff_range=(-0.5, 0.5), prob=1.0),
-        "noise": noise(1.0),
-        "blur": blur(1.0),
-        "brightness": brightness(1.0),
-        "contrast": contrast(1.0),
-        "low_resolution": low_resolution(1.0),
-        "gamma": gamma(1.0),
-    }
-    classic = [affine(0.36), noise(0.1), blur(0.1), brightness(0.15), contrast(0.15)]
-    classic += [low_resolution(0.125), gamma(0.1, True), gamma(0.3)]
-    classic += [mt.RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in range(3)]
-    samples = [
-        {"image": torch.from_numpy(x[None, ..., 0]), "label": torch.from_numpy(y[None])}
-        for x, y in zip(image, label)
-    ]
-
-    def step(transform) -> Step:
-        return lambda: [transform(dict(sample)) for sample in samples]
-
-    return {name: step(t) for name, t in {"classic": mt.Compose(classic), **single}.items()}
-
-
-def nnunet_steps(image: np.ndarray, label: np.ndarray) -> dict[str, Step]:
-    """The transforms of nnU-Net v2's default 3D trainer (samples one by one)."""
-    import torch
-    from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
-    from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
-    from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
-    from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
-    from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
-    from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
-    from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
-    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
-    from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
-    from batchgeneratorsv2.transforms.utils.random import RandomTransform
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    angle, factor = np.pi / 6, BGContrast((0.75, 1.25))
-
-    def spatial(p, elastic=0.0):
-        return SpatialTransform(
-            image.shape[1:-1],
-            patch_center_dist_from_border=0,
-            random_crop=False,
-            p_elastic_deform=elastic,
-            p_rotation=p,
-            rotation=(-angle, angle),
-            p_scaling=p,
-            scaling=(0.7, 1.4),
-        )
-
-    def gamma(invert):
-        return GammaTransform(BGContrast((0.7, 1.5)), invert, False, 1.0, 1.0)
-
-    def low_resolution(p):
-        return SimulateLowResolutionTransform((0.5, 1.0), False, True, (), None, p)
-
-    noise = GaussianNoiseTransform((0.0, 0.1), 1.0, True)
-    brightness = MultiplicativeBrightnessTransform(factor, False, 1.0)
-    contrast = ContrastTransform(factor, True, False, 1.0)
-    classic = [
-        spatial(0.2),
-        RandomTransform(noise, 0.1),
-        RandomTransform(GaussianBlurTransform((0.5, 1.0), False, False, 0.5), 0.2),
-        RandomTransform(brightness, 0.15),
-        RandomTransform(contrast, 0.15),
-        RandomTransform(low_resolution(0.5), 0.25),
-        RandomTransform(gamma(1), 0.1),
-        RandomTransform(gamma(0), 0.3),
-        MirrorTransform((0, 1, 2)),
-    ]
-    transforms = {
-        "classic": ComposeTransforms(classic),
-        "affine": spatial(1.0),
-        "deformation": spatial(0.0, elastic=1.0),
-        "noise": noise,
-        "blur": GaussianBlurTransform((0.5, 1.0), False, False, 1.0),
-        "brightness": brightness,
-        "contrast": contrast,
-        "low_resolution": low_resolution(1.0),
-        "gamma": gamma(0),
-    }
-    images = [torch.from_numpy(x[None, ..., 0]) for x in image]
-    labels = [torch.from_numpy(y[None]) for y in label]
-
-    def step(transform) -> Step:
-        # Cloned, for some transforms work in place.
-        return lambda: [
-            transform(image=x.clone(), segmentation=y.clone()) for x, y in zip(images, labels)
-        ]
-
-    return {name: step(transform) for name, transform in transforms.items()}
 
 
 if __name__ == "__main__":

@@ -94,11 +94,6 @@ def determinant(jacobian: list[list[Float[Array, " b *s"]]]) -> Float[Array, " b
     return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
-def periodic_jacobian_determinant(displacement: Float[Array, " b *s n"]) -> Float[Array, " b *s"]:
-    """``det(I + Du)`` of a periodic displacement by central differences; <= 0 where it folds."""
-    return determinant(_jacobian(displacement))
-
-
 def _jacobian(displacement):
     n = displacement.shape[-1]
     return [

@@ -94,7 +94,9 @@ def _at_least(results, arm, group, least, name) -> Claim:
 def _unchanged(results, arm, group, name) -> Claim:
     between = difference(results, arm, group).interval
     interval = (between.low, between.high)
-    return Claim(name, "|gain| < 0.03 Dice", between.mean, interval, abs(between.mean) < 0.03)
+    return Claim(
+        name, "gain within 0.03 Dice of 0", between.mean, interval, abs(between.mean) < 0.03
+    )
 
 
 def _table(results: AblationResults) -> str:

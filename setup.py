@@ -42,6 +42,7 @@ setuptools.setup(
         "pillow",
         "rich",
         "scikit-image",
+        "scikit-learn",
         "scipy",
         "tensorboardX",
         "tensorflow-datasets>=4.9.9",

@@ -24,6 +24,7 @@ print(json.dumps({"modules": sorted(sys.modules), "forbidden": forbidden}))
 IMPORT_NAMES = {
     "pillow": "PIL",
     "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
     "orbax-checkpoint": "orbax",
     "absl-py": "absl",
 }

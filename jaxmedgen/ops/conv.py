@@ -5,13 +5,10 @@ are slow, `kernels/conv_native.py` has kernels in C++, and `kernels/conv_cpu.py`
 operation from 2D convolutions and matrix products. `_formulation` holds the rule.
 """
 
-import contextlib
-import contextvars
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -19,27 +16,13 @@ from jaxtyping import Array, Float
 from jaxmedgen.ops.kernels import conv_native
 from jaxmedgen.ops.kernels.conv_cpu import Pads, conv_cpu, depth_to_space, in_groups
 from jaxmedgen.ops.kernels.conv_pallas import conv_pallas
+from jaxmedgen.ops.kernels.platform import on_single_cpu, platform
 
 Padding = Literal["SAME", "VALID", "REFLECT", "CIRCULAR", "EDGE"]
 Backend = Literal["auto", "xla", "stacked", "native", "pallas"]
 
 _PAD_MODE = {"REFLECT": "reflect", "CIRCULAR": "wrap", "EDGE": "edge"}
 _NO_EDGES = ((0, 0, 0), (0, 0, 0))
-_PLATFORM: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
-
-
-@contextlib.contextmanager
-def target_platform(name: str | None) -> Iterator[None]:
-    """Announces the platform a program is traced for where it is not this machine's.
-
-    For ahead-of-time compilation: a step lowered on a CPU host for a TPU topology must not get the
-    CPU formulation.
-    """
-    token = _PLATFORM.set(name)
-    try:
-        yield
-    finally:
-        _PLATFORM.reset(token)
 
 
 def conv(
@@ -204,7 +187,7 @@ def _conv(x, kernel, strides, pads, dilations, groups, backend):
             feature_group_count=groups,
         )
     if form == "pallas":
-        return conv_pallas(x, kernel, strides, pads, dilations, groups, _platform())
+        return conv_pallas(x, kernel, strides, pads, dilations, groups, platform())
     if form == "stacked":
 
         def dense(x, kernel):
@@ -232,29 +215,19 @@ def _formulation(backend: Backend, n: int, dtype: jnp.dtype, product: bool) -> B
     if backend == "native":
         if dtype == jnp.float64:
             raise ValueError("conv: backend='native' has no float64; use backend='auto'")
-        if _platform() != "cpu" or not conv_native.available():
+        if platform() != "cpu" or not conv_native.available():
             raise ValueError(
-                f"conv: backend='native' cannot run on {_platform()!r} or without a C++ compiler; "
+                f"conv: backend='native' cannot run on {platform()!r} or without a C++ compiler; "
                 "use backend='auto'"
             )
         return backend
     if backend != "auto":
         return backend
-    if _platform() != "cpu":
+    if platform() != "cpu":
         return "xla"
-    if jax.device_count() == 1 and dtype != jnp.float64 and conv_native.available():
+    if on_single_cpu() and dtype != jnp.float64 and conv_native.available():
         return "stacked" if product else "native"
     return "stacked" if n == 3 else "xla"
-
-
-def _platform() -> str:
-    announced = _PLATFORM.get()
-    if announced is not None:
-        return announced
-    device = jax.config.jax_default_device
-    if device is None:
-        return jax.default_backend()
-    return device if isinstance(device, str) else device.platform
 
 
 def _check(name, x, kernel, groups) -> int:

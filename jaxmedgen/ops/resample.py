@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxmedgen.ops.kernels import resample_native
+from jaxmedgen.ops.kernels.platform import on_single_cpu
 from jaxmedgen.ops.kernels.resample_pallas import sample_pallas
 from jaxmedgen.ops.kernels.resample_xla import MODES, Mode, corners, prefilter_matrix, sample_xla
 from jaxmedgen.ops.resize import apply_matrices
@@ -154,8 +155,9 @@ def _check(
 def _native(backend: str, image: jax.Array, points: jax.Array) -> bool:
     if backend == "auto":
         # Foreign calls cannot be partitioned over devices.
-        alone = jax.default_backend() == "cpu" and jax.device_count() == 1
-        return alone and resample_native.fits(image, points) and resample_native.available()
+        return (
+            on_single_cpu() and resample_native.fits(image, points) and resample_native.available()
+        )
     if backend == "xla":
         return False
     if backend != "native":

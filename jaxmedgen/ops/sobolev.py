@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxmedgen.ops.invariant_metrics import GaussianMetric, Metric, SobolevMetric
+from jaxmedgen.ops.kernels.platform import platform
 from jaxmedgen.ops.kernels.shooting_native import spectral_filter, use_native
 
 __all__ = [
@@ -174,7 +175,7 @@ def fourier_matrix(size: int) -> np.ndarray:
 
 
 def _prefers_matrices(shape) -> bool:
-    return jax.default_backend() != "gpu" and max(shape) <= MATRIX_SIZE
+    return platform() != "gpu" and max(shape) <= MATRIX_SIZE
 
 
 def _by_fft(x, metric, power):

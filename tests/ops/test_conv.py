@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxmedgen
-from jaxmedgen.ops.conv import conv, target_platform
+from jaxmedgen.ops.conv import conv
 from jaxmedgen.ops.kernels import conv_native
+from jaxmedgen.ops.kernels.platform import target_platform
 
 BACKENDS = (
     "stacked",

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import jax
 
+from jaxmedgen.ops.kernels.platform import platform as current_platform
+
 Platform = Literal["gpu", "tpu"]
 
 
@@ -20,14 +22,7 @@ def kernel_platform(platform: str | None) -> Platform:
     Raises:
         ValueError: there is no kernel for that platform.
     """
-    chosen = platform
-    if chosen is None:
-        device = jax.config.jax_default_device
-        if device is None:
-            chosen = jax.default_backend()
-        else:
-            chosen = device if isinstance(device, str) else device.platform
-    chosen = {"cuda": "gpu", "rocm": "gpu"}.get(chosen, chosen)
+    chosen = current_platform() if platform is None else platform
     if chosen not in ("gpu", "tpu"):
         raise ValueError(
             f"platform {chosen!r} has no Pallas kernels: use the plain XLA form, or say "

@@ -14,6 +14,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxmedgen.ops.kernels import radon_xla
 from jaxmedgen.ops.kernels.native import register
+from jaxmedgen.ops.kernels.platform import on_single_cpu
 
 Backend = Literal["auto", "xla", "native"]
 SYMBOLS = ("RadonProject", "RadonProjectAdjoint", "RadonBackProject", "RadonBackProjectAdjoint")
@@ -35,7 +36,7 @@ def choose(backend: Backend, dtype: jnp.dtype) -> Literal["xla", "native"]:
         return "native"
     if backend != "auto":
         raise ValueError(f"backend {backend!r} is unknown: use 'auto', 'xla' or 'native'")
-    single = jax.default_backend() == "cpu" and jax.device_count() == 1
+    single = on_single_cpu()
     return "native" if single and dtype == jnp.float32 and register("radon", SYMBOLS) else "xla"
 
 

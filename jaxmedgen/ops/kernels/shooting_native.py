@@ -12,6 +12,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxmedgen.ops.kernels.native import register
+from jaxmedgen.ops.kernels.platform import on_single_cpu
 
 STENCILS = ("LieAlgebraAd", "LieAlgebraAdStar")
 
@@ -30,7 +31,7 @@ def use_native(backend: str, dtype: jnp.dtype, name: str) -> bool:
         if dtype != jnp.float32 or not register(name, symbols):
             raise ValueError(f"'native' for {dtype}: it needs float32 and a C++ compiler")
         return True
-    single = jax.default_backend() == "cpu" and jax.device_count() == 1
+    single = on_single_cpu()
     return backend == "auto" and single and dtype == jnp.float32 and register(name, symbols)
 
 

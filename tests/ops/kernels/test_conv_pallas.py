@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax import ShapeDtypeStruct as Shape
 
-from jaxmedgen.ops.conv import conv, target_platform
+from jaxmedgen.ops.conv import conv
 from jaxmedgen.ops.kernels.conv_pallas import conv3d_pallas, conv3d_reference, normalisation
+from jaxmedgen.ops.kernels.platform import target_platform
 from tests.ops.kernels.lowering import compile_for_tpu, gpu_kernels, tpu_kernels
 
 PLATFORMS = pytest.mark.parametrize("platform", ["gpu", "tpu"])

@@ -19,7 +19,7 @@ equations in computational anatomy", 2009.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmedgen.ops.lie_algebra import ad_star_planes, difference
+from jaxmedgen.ops.lie_algebra import Backend, ad_star_planes, difference
 from jaxmedgen.ops.sobolev import Metric, filter_planes
 from jaxmedgen.ops.transport import sample_periodic
 
@@ -28,6 +28,7 @@ def momentum_slope(
     momentum: Float[Array, " b n *s"],
     metric: Metric,
     velocity: Float[Array, " b n *s"] | None = None,
+    backend: Backend | str = "auto",
 ) -> Float[Array, " b n *s"]:
     """``-ad*_v m`` with ``v = K m``; components first.
 
@@ -35,16 +36,19 @@ def momentum_slope(
         momentum: m.
         metric: gives K.
         velocity: ``K m`` where it is known.
+        backend: of ``ad*``, see `lie_algebra.ad`.
     """
     if velocity is None:
         velocity = filter_planes(momentum, metric, 1)
-    return -ad_star_planes(velocity, momentum)
+    return -ad_star_planes(velocity, momentum, backend)
 
 
-def velocity_slope(velocity: Float[Array, " b n *s"], metric: Metric) -> Float[Array, " b n *s"]:
-    """``-K ad*_v (L v)``; components first."""
+def velocity_slope(
+    velocity: Float[Array, " b n *s"], metric: Metric, backend: Backend | str = "auto"
+) -> Float[Array, " b n *s"]:
+    """``-K ad*_v (L v)``; components first; `backend` as in `momentum_slope`."""
     momentum = filter_planes(velocity, metric, -1)
-    return -filter_planes(ad_star_planes(velocity, momentum), metric, 1)
+    return -filter_planes(ad_star_planes(velocity, momentum, backend), metric, 1)
 
 
 def coadjoint_momentum(

@@ -11,7 +11,7 @@ Sources: Arnold, "Sur la geometrie differentielle des groupes de Lie de dimensio
 Miller, Trouve, Younes, "Geodesic shooting for computational anatomy", 2006.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,11 @@ from jax.interpreters import ad as ad_rules
 from jax.interpreters import batching, mlir
 from jaxtyping import Array, Float
 
+from jaxmedgen.ops.kernels.ad_pallas import ad_pallas, ad_star_pallas
 from jaxmedgen.ops.kernels.shooting_native import stencil_native, use_native
 from jaxmedgen.ops.sobolev import Metric, filter_planes, planes
 
-Backend = Literal["auto", "xla", "native"]
+Backend = Literal["auto", "xla", "native", "pallas"]
 
 
 def ad(
@@ -34,8 +35,9 @@ def ad(
     Args:
         v: velocity in voxels, 2D or 3D, periodic.
         w: likewise.
-        backend: "xla" runs everywhere; "native" is the C++ kernel for CPU, float32; "auto" takes
-            the kernel on a single CPU device and XLA elsewhere.
+        backend: "xla" runs everywhere; "native" is the C++ kernel for CPU, float32; "pallas" the
+            kernel for GPU or TPU; "auto" takes the C++ kernel on a single CPU device and XLA
+            elsewhere.
 
     Raises:
         ValueError: fields of wrong shape, an unknown backend or one that cannot be had.
@@ -65,6 +67,8 @@ def ad_planes(
     v: Float[Array, " b n *s"], w: Float[Array, " b n *s"], backend: Backend | str = "auto"
 ) -> Float[Array, " b n *s"]:
     """`ad` of fields with components first."""
+    if backend == "pallas":
+        return ad_pallas(v, w)
     return _ad_p.bind(v, w, native=_native(backend, v, w))
 
 
@@ -72,6 +76,8 @@ def ad_star_planes(
     v: Float[Array, " b n *s"], m: Float[Array, " b n *s"], backend: Backend | str = "auto"
 ) -> Float[Array, " b n *s"]:
     """`ad_star` of fields with components first."""
+    if backend == "pallas":
+        return ad_star_pallas(v, m)
     return _ad_star_p.bind(v, m, native=_native(backend, v, m))
 
 
@@ -125,8 +131,8 @@ def _shifted(x, axis, by):
 
 
 def _native(backend, v, m) -> bool:
-    if backend not in ("auto", "xla", "native"):
-        raise ValueError(f"backend {backend!r} is unknown: use 'auto', 'xla' or 'native'")
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend {backend!r} is unknown: use one of {get_args(Backend)}")
     return v.dtype == m.dtype and use_native(backend, v.dtype, "lie_algebra")
 
 

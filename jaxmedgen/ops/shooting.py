@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxmedgen.ops.epdiff import momentum_slope, velocity_slope
 from jaxmedgen.ops.integrators import STEPS, Integrator, integrator_step
-from jaxmedgen.ops.lie_algebra import ad_planes, ad_star_planes, difference
+from jaxmedgen.ops.lie_algebra import Backend, ad_planes, ad_star_planes, difference
 from jaxmedgen.ops.reversible import checkpointed_scan, reversible_scan
 from jaxmedgen.ops.sobolev import Metric, filter_planes, planes
 from jaxmedgen.ops.transport import (
@@ -58,11 +58,12 @@ class _Settings(NamedTuple):
     integrator: str
     form: str
     order: int
+    backend: str
 
     def slope(self, y, velocity=None):
         if self.form == "velocity":
-            return velocity_slope(y, self.metric)
-        return momentum_slope(y, self.metric, velocity)
+            return velocity_slope(y, self.metric, self.backend)
+        return momentum_slope(y, self.metric, velocity, self.backend)
 
     def velocity(self, y):
         return y if self.form == "velocity" else filter_planes(y, self.metric, 1)
@@ -80,6 +81,7 @@ def shoot(
     order: int = 1,
     gradient: Gradient | str = "checkpoint",
     padding: int = 0,
+    backend: Backend | str = "auto",
 ) -> Shot:
     """Follows the geodesic from `start` for one unit of time.
 
@@ -115,6 +117,9 @@ def shoot(
         padding: voxels of zeros added on every face before and cut off after, where the field of
             view is not periodic: at least as many as the largest displacement. `start` should have
             decayed at the border.
+        backend: of ``ad*`` and of the semi-Lagrangian steps, see `lie_algebra.ad` and
+            `transport.characteristic`: "pallas" runs them as fused kernels on GPU and TPU (there,
+            a voxel may move by one voxel a step). Smoothing is XLA's FFT or matrix products.
 
     Returns:
         Velocity and momentum at time 1 and the displacements asked for.
@@ -127,7 +132,7 @@ def shoot(
     y = planes(jnp.pad(start, [(0, 0), *((padding, padding),) * n, (0, 0)]))
     if start_is != form:
         y = filter_planes(y, metric, 1 if start_is == "momentum" else -1)
-    settings = _Settings(metric, steps, integrator, form, order)
+    settings = _Settings(metric, steps, integrator, form, order, backend)
     state = {"y": y, "v": settings.velocity(y)}
     state |= {name: jnp.zeros_like(jnp.moveaxis(y, 1, -1)) for name in maps}
     step, undo = functools.partial(_step, settings), functools.partial(_undo, settings)
@@ -154,7 +159,11 @@ def _step(settings, state):
     first = settings.slope(y, v)
     y1 = integrator_step(settings.integrator, settings.slope, y, dt, first=first)
     v1 = settings.velocity(y1)
-    return {"y": y1, "v": v1} | _move(state, v, v1, dt, settings.order, forward_step, inverse_step)
+    steps = (
+        functools.partial(forward_step, backend=settings.backend),
+        functools.partial(inverse_step, backend=settings.backend),
+    )
+    return {"y": y1, "v": v1} | _move(state, v, v1, dt, settings.order, *steps)
 
 
 def _undo(settings, state):
@@ -197,16 +206,16 @@ def _adjoint_backward(settings, maps, last, cotangent):
 
     ``d_t m = -ad*_v m``, ``d_t p = -ad*_v p``, ``d_t v^ = -K (p + ad*_v^ m) + ad_v v^``.
     """
-    metric, m = settings.metric, last["y"]
+    metric, backend, m = settings.metric, settings.backend, last["y"]
 
     def slope(state):
         m, p, w = state
         v = filter_planes(m, metric, 1)
-        force = p + ad_star_planes(w, m)
+        force = p + ad_star_planes(w, m, backend)
         return (
-            -ad_star_planes(v, m),
-            -ad_star_planes(v, p),
-            ad_planes(v, w) - filter_planes(force, metric, 1),
+            -ad_star_planes(v, m, backend),
+            -ad_star_planes(v, p, backend),
+            ad_planes(v, w, backend) - filter_planes(force, metric, 1),
         )
 
     p = jnp.zeros_like(m)

@@ -17,11 +17,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmedgen.ops.fields import identity_grid
-from jaxmedgen.ops.resample import resample
+from jaxmedgen.ops.kernels.transport_pallas import (
+    characteristic_pallas,
+    forward_step_pallas,
+    inverse_step_pallas,
+)
+from jaxmedgen.ops.resample import Backend, resample
 
 
 def sample_periodic(
-    field: Float[Array, " b *s c"], displacement: Float[Array, " b *s n"], *, order: int = 1
+    field: Float[Array, " b *s c"],
+    displacement: Float[Array, " b *s n"],
+    *,
+    order: int = 1,
+    backend: Backend | str = "auto",
 ) -> Float[Array, " b *s c"]:
     """``f(x + u(x))`` of a periodic field.
 
@@ -29,13 +38,18 @@ def sample_periodic(
         field: any number of channels.
         displacement: in voxels.
         order: 1 linear, 3 cubic B-spline.
+        backend: as in `resample`.
     """
     grid = identity_grid(displacement.shape[1:-1]).astype(displacement.dtype)
-    return resample(field, grid + displacement, order=order, mode="wrap")
+    return resample(field, grid + displacement, order=order, mode="wrap", backend=backend)
 
 
 def characteristic(
-    velocity: Float[Array, " b *s n"], dt: float | int, *, order: int = 1
+    velocity: Float[Array, " b *s n"],
+    dt: float | int,
+    *,
+    order: int = 1,
+    backend: Backend | str = "auto",
 ) -> Float[Array, " b *s n"]:
     """Displacement over the time `dt` in a steady velocity, second order: ``dt v(x + dt v / 2)``.
 
@@ -43,7 +57,14 @@ def characteristic(
         velocity: in voxels a unit of time, of the middle of the step.
         dt: negative for where a particle comes from.
         order: of the interpolation.
+        backend: "pallas" is one fused kernel a step on GPU and TPU, linear only; the others are
+            those of `resample`.
+
+    Raises:
+        ValueError: "pallas" with another order, or a backend that cannot be had.
     """
+    if _fused(backend, order):
+        return characteristic_pallas(velocity, dt)
     return dt * sample_periodic(velocity, 0.5 * dt * velocity, order=order)
 
 
@@ -53,10 +74,13 @@ def forward_step(
     dt: float | int,
     *,
     order: int = 1,
+    backend: Backend | str = "auto",
 ) -> Float[Array, " b *s n"]:
     """Displacement of phi after a step; arguments as in `characteristic`."""
-    step = characteristic(velocity, dt, order=order)
-    return forward + sample_periodic(step, forward, order=order)
+    if _fused(backend, order):
+        return forward_step_pallas(forward, velocity, dt)
+    step = characteristic(velocity, dt, order=order, backend=backend)
+    return forward + sample_periodic(step, forward, order=order, backend=backend)
 
 
 def inverse_step(
@@ -65,10 +89,13 @@ def inverse_step(
     dt: float | int,
     *,
     order: int = 1,
+    backend: Backend | str = "auto",
 ) -> Float[Array, " b *s n"]:
     """Displacement of ``psi = phi^-1`` after a step; arguments as in `characteristic`."""
-    step = characteristic(velocity, -dt, order=order)
-    return step + sample_periodic(inverse, step, order=order)
+    if _fused(backend, order):
+        return inverse_step_pallas(inverse, velocity, dt)
+    step = characteristic(velocity, -dt, order=order, backend=backend)
+    return step + sample_periodic(inverse, step, order=order, backend=backend)
 
 
 def undo_forward_step(
@@ -127,3 +154,9 @@ def undo_inverse_step(
 
     # From zero, the first round is B alone.
     return jax.lax.fori_loop(0, corrections + 1, correct, jnp.zeros_like(inverse))
+
+
+def _fused(backend: str, order: int) -> bool:
+    if backend == "pallas" and order != 1:
+        raise ValueError(f"backend 'pallas' interpolates linearly: order {order} needs 'auto'")
+    return backend == "pallas"

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from jax import ShapeDtypeStruct as Shape
 
-from jaxmedgen.ops import transport
+from jaxmedgen.ops import lie_algebra, transport
 from jaxmedgen.ops.kernels.ad_pallas import ad_pallas, ad_star_pallas
+from jaxmedgen.ops.kernels.platform import target_platform
 from jaxmedgen.ops.kernels.transport_pallas import forward_step_pallas, inverse_step_pallas
 from jaxmedgen.ops.lie_algebra import ad_planes, ad_star_planes
+from jaxmedgen.ops.shooting import shoot
+from jaxmedgen.ops.sobolev import SobolevMetric
 from tests.ops.kernels.lowering import compile_for_tpu, gpu_kernels, tpu_kernels
 
 PLATFORMS = pytest.mark.parametrize("platform", ["gpu", "tpu"])
@@ -99,6 +102,35 @@ def test_kernels_lower_for_gpu_and_tpu():
     assert tpu_kernels(functools.partial(steps, "tpu"), LAST, LAST) == 2
 
 
+def test_shooting_is_made_of_the_kernels(monkeypatch):
+    """The door takes them for the target, and they give the plain form's numbers and gradient."""
+    (start,) = draw((1, 8, 10, 2), 1)
+    metric = SobolevMetric(alpha=4.0)
+
+    def run(start, backend):
+        settings = dict(steps=2, maps=("forward", "inverse"), gradient="stored")
+        shot = shoot(20 * start, metric, start_is="momentum", backend=backend, **settings)
+        return (shot.forward**2).sum() + (shot.inverse**2).sum()
+
+    with target_platform("gpu"):
+        names = gpu_kernels(functools.partial(run, backend="pallas"), start)
+    assert set(names) == {"ad_star", "characteristic", "follow", "inverse_step"}
+    for module, name in (
+        (lie_algebra, "ad_star_pallas"),
+        (transport, "forward_step_pallas"),
+        (transport, "inverse_step_pallas"),
+    ):
+        fused = functools.partial(getattr(module, name), platform="gpu", interpret=True)
+        monkeypatch.setattr(module, name, fused)
+    ours, plain = (
+        jax.jit(jax.value_and_grad(functools.partial(run, backend=b)))(start)
+        for b in ("pallas", "xla")
+    )
+    assert abs(float(plain[0])) > 0.1
+    np.testing.assert_allclose(ours[0], plain[0], rtol=1e-5)
+    np.testing.assert_allclose(ours[1], plain[1], atol=1e-5 * np.abs(plain[1]).max())
+
+
 @TOPOLOGIES
 @pytest.mark.parametrize("space", [(48, 48, 48), (30, 34, 36), (90, 100)])
 def test_kernels_compile_ahead_of_time_for_tpu(topology, space):
@@ -121,3 +153,6 @@ def test_bad_input_is_named():
         ad_star_pallas(jnp.ones((1, 3, 4, 4)), jnp.ones((1, 3, 4, 4)), platform="gpu")
     with pytest.raises(ValueError, match=r"must both be \[b, \*space, n\]"):
         inverse_step_pallas(v, v, 0.1, platform="gpu")
+    u = jnp.moveaxis(v, 1, -1)
+    with pytest.raises(ValueError, match=r"'pallas' interpolates linearly: order 3 needs 'auto'"):
+        transport.forward_step(u, u, 0.1, order=3, backend="pallas")

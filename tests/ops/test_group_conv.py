@@ -74,6 +74,21 @@ def test_convolutions_commute_with_every_element(name, axis, size, k):
     np.testing.assert_allclose(pooled, expected, atol=1e-5 * float(jnp.abs(pooled).max()))
 
 
+def test_double_precision_is_exact_to_1e_10():
+    group = point_group("O")
+    with jax.enable_x64(True):
+        draw = [jnp.asarray(RNG.normal(size=s)) for s in ((3, 3, 3, 1, 2), (3, 3, 3, 24, 2, 1))]
+        image = jnp.asarray(RNG.normal(size=(1, 5, 5, 5, 1)))
+
+        @jax.jit
+        def network(x):
+            return gc.group_conv(jnp.tanh(gc.lift_conv(x, draw[0], group)), draw[1], group)
+
+        mixed = network(images_moved(image, group))
+        assert mixed.dtype == jnp.float64
+        assert error(mixed, group) < 1e-10
+
+
 def test_group_convolution_is_its_definition():
     # Every rotated filter made by scipy, every pair of channels correlated on its own.
     group, size, k = point_group("T"), 5, 3

@@ -88,12 +88,19 @@ def test_sharded_batch_gives_the_same_numbers(name):
 
 
 def test_drawn_parameters_replay_the_call():
-    keys, image, label = _batch()
+    keys, image, label = _batch((8, 6, 5))
     augment = preset("affine+gamma+corruption", (1.0, 1.0, 1.0))
-    drawn = augment.sample_parameters(keys, 2, 3)
-    assert set(drawn) == {"spatial", "intensity", "cutout", "mixing"}
-    for replayed, expected in zip(augment.apply(drawn, image, label), augment(keys, image, label)):
+
+    @jax.jit
+    def both(keys, image, label):
+        drawn = augment.sample_parameters(keys, 2, 3)
+        assert set(drawn) == {"spatial", "intensity", "cutout", "mixing"}
+        return augment.apply(drawn, image, label), augment(keys, image, label)
+
+    replays, calls = both(keys, image, label)
+    for replayed, expected in zip(replays, calls):
         np.testing.assert_array_equal(replayed, expected)
+    assert not np.array_equal(calls[0], image)
 
 
 def test_joined_presets_have_the_stages_of_both():
@@ -110,10 +117,10 @@ def test_the_background_stays_at_its_value():
     keys, image, label = _batch((12, 10))
     inside = jnp.zeros(label.shape, bool).at[:, 4:8, 3:7].set(True)
     image = jnp.where(inside[..., None], image, 0.0)
-    moved, _ = preset("nnunet3d+bias", (1.0, 1.0), background=0.0)(keys, image, label)
+    moved, _ = jax.jit(preset("nnunet3d+bias", (1.0, 1.0), background=0.0))(keys, image, label)
     zero = (moved == 0).all(-1)
     assert bool(zero[:, 0].all() & zero[:, -1].all()) and 0.5 < float(zero.mean()) < 0.95
-    free, _ = preset("nnunet3d+bias", (1.0, 1.0))(keys, image, label)
+    free, _ = jax.jit(preset("nnunet3d+bias", (1.0, 1.0)))(keys, image, label)
     assert float((free == 0).mean()) < 0.7
 
 

@@ -103,7 +103,7 @@ def test_wrong_configurations(fails, tmp_path, config, override, expected):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["--config.data.kind=brains"], "choose one of brain, shapes, folder, tfds"),
+        (["--config.data.kind=brains"], "choose one of brain, lesions, shapes"),
         (["--config.data.kind=folder"], "--config.data.folder=PATH"),
         (["--config.augment.preset=clasic"], "did you mean 'classic'"),
         (["--config.system=jaxmedgen.systems.nothing"], "jaxmedgen.systems.nothing"),

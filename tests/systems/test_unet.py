@@ -25,7 +25,7 @@ TINY = {
     "steps": "100",
     "batch_size": "8",
     # Larger rates amplify rounding: parity is of the arithmetic, not of a chaotic trajectory.
-    "optimizer.learning_rate": "0.001",
+    "optimizer.learning_rate": "0.0003",
 }
 
 

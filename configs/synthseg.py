@@ -54,7 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
     names = ["background", *dict.fromkeys(row[2] for row in rows)]
     target = {part: number for number, parts in enumerate(CLASSES.values()) for part in parts}
     config.update(
-        steps={"cpu": 2000, "gpu": 40000, "pod": 20000}[size],
+        steps={"cpu": 1200, "gpu": 40000, "pod": 20000}[size],
         batch_size={"cpu": 2, "gpu": 2, "pod": 32}[size],
         eval_every=0,  # label maps alone: nothing to validate on
         checkpoint_every=200,

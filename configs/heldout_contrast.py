@@ -29,6 +29,6 @@ def get_config(argument: str = "") -> ConfigDict:
         # 160 x 208 x 192 mm (right, anterior, superior) round the middle of the field of view
         shape=(40, 52, 48) if size == "cpu" else (80, 104, 96),
     )
-    config.update(steps=300 if size == "cpu" else 5000, eval_every=0)
+    config.update(steps=600 if size == "cpu" else 5000, eval_every=0)
     config.augment.synthesis.update(maps.augment.synthesis)
     return config

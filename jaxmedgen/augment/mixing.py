@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxmedgen.augment.cutout import box_mask
-from jaxmedgen.augment.distance import signed_distance
 from jaxmedgen.augment.draws import fold_keys, uniform_table
 from jaxmedgen.augment.pairing import draw_partners, take_partners
 from jaxmedgen.augment.spatial import Parameters
+from jaxmedgen.ops.distance import signed_distance
 
 Labels = Int[Array, " b *s"] | Float[Array, " b *s k"]
 
@@ -163,7 +163,7 @@ def _region(settings, parameters, lesion) -> Bool[Array, " b *s"]:
         ratio = (1 - parameters["share"]) ** (1 / len(shape))
         sides = ratio[:, None] * jnp.asarray(shape, jnp.float32)
         return box_mask(parameters["centre"], sides, shape) & on
-    distance = signed_distance(lesion, settings.spacing)
+    distance = signed_distance(lesion, spacing=settings.spacing)
     space = tuple(range(1, lesion.ndim))
     deepest = -distance.min(space, keepdims=True)
     threshold = parameters["depth"].reshape(deepest.shape) * deepest

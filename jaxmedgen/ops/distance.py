@@ -1,4 +1,4 @@
-"""Exact Euclidean distance transform on the device.
+"""Exact Euclidean distance transforms on the device.
 
 Source: Felzenszwalb, Huttenlocher, "Distance transforms of sampled functions", 2012 (squared
 distances are separable: one lower envelope of parabolas an axis). The envelope is taken here by
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxmedgen.ops.filters import check_spacing
+
+_FAR = 1e9
 
 
 def distance_transform(
@@ -36,6 +38,19 @@ def distance_transform(
     for axis, step in enumerate(steps, 1):
         squared = _envelope(squared, axis, step)
     return jnp.sqrt(squared)
+
+
+def signed_distance(
+    mask: Bool[Array, " b *s"], *, spacing: Sequence[float | int] | None = None
+) -> Float[Array, " b *s"]:
+    """Distance to the mask's border, negative inside; arguments as in `distance_transform`.
+
+    Outside: to the nearest voxel centre of the mask; inside: to the nearest one that is not in it.
+    Where one of the two does not exist the distance is 1e9, so that products stay finite.
+    """
+    outside = distance_transform(~mask, spacing=spacing)
+    inside = distance_transform(mask, spacing=spacing)
+    return jnp.minimum(outside, _FAR) - jnp.minimum(inside, _FAR)
 
 
 def _envelope(squared, axis, step):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from jaxmedgen.ops.distance import distance_transform
+from jaxmedgen.ops.distance import distance_transform, signed_distance
 
 DISTANCE = jax.jit(distance_transform)
 
@@ -41,6 +41,23 @@ def test_mask_without_background_is_infinitely_deep_and_an_empty_one_flat():
     masks = jnp.stack([jnp.ones((4, 5), bool), jnp.zeros((4, 5), bool)])
     out = distance_transform(masks)
     assert bool(jnp.all(jnp.isinf(out[0]))) and bool(jnp.all(out[1] == 0))
+
+
+@pytest.mark.parametrize("shape,spacing", [((13, 9), (1.0, 1.0)), ((9, 8, 7), (1.0, 2.5, 0.7))])
+def test_signed_distances_are_scipys(shape, spacing):
+    mask = np.random.default_rng(0).uniform(size=(3, *shape)) < 0.2
+    found = jax.jit(lambda m: signed_distance(m, spacing=spacing))(jnp.asarray(mask))
+    for one, distance in zip(mask, found):
+        outside = ndimage.distance_transform_edt(~one, sampling=spacing)
+        inside = ndimage.distance_transform_edt(one, sampling=spacing)
+        np.testing.assert_allclose(distance, outside - inside, atol=1e-4)
+        assert ((np.asarray(distance) < 0) == one).all()
+
+
+def test_an_empty_mask_is_far_from_everything():
+    empty = jnp.zeros((1, 5, 5), bool)
+    assert float(signed_distance(empty).min()) > 1e4
+    assert float(signed_distance(~empty).max()) < -1e4
 
 
 def test_spacing_is_checked():

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +109,11 @@ def _execute(
     inputs = ArmInputs(config, labelled, folder / "augmenter", seed)
     training, augmenter_seconds = prepare_arm(study.arms[arm], inputs)
     with config.unlocked():
-        config.update_from_flattened_dict(dict(training.changes))
+        for key, value in training.changes.items():
+            if isinstance(value, Mapping):
+                config[key] = ConfigDict(value)
+            else:
+                config.update_from_flattened_dict({key: value})
     sources = dataclasses.replace(study.sources, train=labelled)
     system = build_system(config, sources.info)
     if training.augmentation is not None:

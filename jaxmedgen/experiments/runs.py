@@ -21,7 +21,7 @@ from jaxmedgen.data.pipeline import SampleStream
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
-from jaxmedgen.experiments.training import claim_workdir, predictor, train
+from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
 from jaxmedgen.metrics import tables
 from jaxmedgen.report.pictures import montage, save_png, three_planes
 from jaxmedgen.systems.base import CanPredict, CanSample, System, build_system, evaluation_variables
@@ -64,7 +64,7 @@ class TrainedRun:
         shape = self.preprocessing.shape or tuple(self.config.patch_size)
         if tuple(self.config.patch_size):
             shape = tuple(self.config.patch_size)
-        shape = shape or (2 ** len(self.config.net.features),) * len(self.info.spacing)
+        shape = shape or (2 * size_multiple(self.system, self.config),) * len(self.info.spacing)
         example = {
             "image": np.zeros((1, *shape, len(self.info.channel_names) or 1), np.float32),
             "label": np.zeros((1, *shape), np.int32),

@@ -72,9 +72,18 @@ def loop_settings(config: ConfigDict) -> LoopSettings:
 
 def predictor(system: CanPredict, config: ConfigDict) -> Predictor:
     """The whole-volume predictor of a configuration."""
-    multiple = 2 ** (len(config.net.features) - 1)
     window = tuple(config.patch_size) or tuple(config.data.shape) or None
-    return Predictor(system, window, multiple=multiple)
+    return Predictor(system, window, multiple=size_multiple(system, config))
+
+
+def size_multiple(system: System, config: ConfigDict) -> int:
+    """What the axes of an image must be multiples of.
+
+    The system's own ``size_multiple``, or that of a U-Net which halves between
+    ``config.net.features``.
+    """
+    levels = len(config.net.get("features", (1,)))
+    return getattr(system, "size_multiple", 2 ** (levels - 1))
 
 
 def train(

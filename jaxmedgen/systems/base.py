@@ -40,6 +40,17 @@ class CanPredict(Protocol):
 
 
 @runtime_checkable
+class CanClassify(Protocol):
+    """Gives class probabilities of whole images."""
+
+    def classify(
+        self, variables: PlayerVariables, image: Float[Array, "b *s c"]
+    ) -> Float[Array, "b k"]:
+        """Class probabilities, summing to one over the last axis."""
+        ...
+
+
+@runtime_checkable
 class CanSample(Protocol):
     """Makes labelled images from a batch of label maps."""
 
@@ -47,6 +58,43 @@ class CanSample(Protocol):
         self, variables: PlayerVariables, keys: Key[Array, " b"], label: Int[Array, " b *s"]
     ) -> tuple[Float[Array, "b *s c"], Int[Array, " b *s"]]:
         """Synthetic images with their labels."""
+        ...
+
+
+@runtime_checkable
+class CanReconstruct(Protocol):
+    """Shows what a model keeps of an image."""
+
+    def reconstruct(
+        self, variables: PlayerVariables, image: Float[Array, "b *s c"]
+    ) -> Float[Array, "b *s c"]:
+        """The images as the model sees them."""
+        ...
+
+
+@runtime_checkable
+class CanDeform(Protocol):
+    """Makes new labelled images by moving given ones the way the population varies."""
+
+    def deform(
+        self,
+        variables: PlayerVariables,
+        keys: Key[Array, " b"],
+        image: Float[Array, "b *s c"],
+        label: Int[Array, " b *s"],
+    ) -> tuple[Float[Array, "b *s c"], Int[Array, " b *s"]]:
+        """Deformed images and their labels, moved by the same maps."""
+        ...
+
+
+@runtime_checkable
+class CanAlign(Protocol):
+    """Registers a group of images: brings each into one common frame."""
+
+    def align(
+        self, variables: PlayerVariables, image: Float[Array, "b *s c"]
+    ) -> tuple[Float[Array, "b *s n"], Float[Array, "b *s n"]]:
+        """Displacements in voxels: those that show images in the frame, and their inverses."""
         ...
 
 

@@ -6,7 +6,9 @@ SCHEDULES = ("constant", "cosine", "poly", "linear")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
-def schedule(kind: str, peak: float, steps: int, warmup: int = 0) -> optax.Schedule:
+def schedule(
+    kind: str, peak: float, steps: int, warmup: int = 0, end: float = 0.0
+) -> optax.Schedule:
     """Learning rate against step.
 
     Args:
@@ -14,6 +16,7 @@ def schedule(kind: str, peak: float, steps: int, warmup: int = 0) -> optax.Sched
         peak: learning rate after the warm-up.
         steps: total steps, warm-up included.
         warmup: steps of linear rise from zero.
+        end: learning rate at the last step of ``cosine``.
 
     Raises:
         ValueError: unknown kind, or a warm-up as long as the run.
@@ -24,7 +27,7 @@ def schedule(kind: str, peak: float, steps: int, warmup: int = 0) -> optax.Sched
     if kind == "constant":
         main = optax.constant_schedule(peak)
     elif kind == "cosine":
-        main = optax.cosine_decay_schedule(peak, rest)
+        main = optax.cosine_decay_schedule(peak, rest, alpha=end / peak)
     elif kind == "linear":
         main = optax.linear_schedule(peak, 0.0, rest)
     elif kind == "poly":

@@ -1,0 +1,1 @@
+"""Systems that learn features and classes of whole images."""

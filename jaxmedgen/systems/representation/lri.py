@@ -1,0 +1,87 @@
+"""Texture classification by one locally rotation-invariant layer.
+
+The toy network of Andrearczyk et al. 2019: LRI convolution, rectifier, global mean, linear layer;
+softmax cross-entropy. It shows what a layer can tell apart whatever the rotation. The label of an
+image is one number.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, PRNGKeyArray
+
+from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.nets.harmonic_layers import LRIConv, LRINet
+from jaxmedgen.systems.base import PlayerVariables
+from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
+from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.state import TrainState, create_state
+from jaxmedgen.types import Batch
+
+PLAYER = "classifier"
+
+
+@dataclasses.dataclass(frozen=True)
+class TextureClassifier:
+    """A classifier of 3D textures.
+
+    Attributes:
+        net: the network.
+        settings: optimiser.
+    """
+
+    net: LRINet
+    settings: PlayerSettings
+
+    def players(self) -> Mapping[str, PlayerSettings]:
+        """One player, the classifier."""
+        return {PLAYER: self.settings}
+
+    def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
+        """A fresh state; the batch gives shapes only."""
+        init_key, run_key = jax.random.split(key)
+        variables = self.net.init(init_key, jnp.zeros_like(batch["image"][:1]))
+        return create_state(run_key, {PLAYER: variables}, self.players())
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """Softmax cross-entropy."""
+        return (Objective("classification", (PLAYER,), self._loss),)
+
+    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
+        """The batch as it is."""
+        return batch
+
+    def classify(
+        self, variables: PlayerVariables, image: Float[Array, "b *s c"]
+    ) -> Float[Array, "b k"]:
+        """Class probabilities."""
+        return jax.nn.softmax(self.net.apply(variables[PLAYER], image))
+
+    def _loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
+        label = inputs.batch["label"]
+        logits = self.net.apply(inputs.variables[PLAYER], inputs.batch["image"])
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+        accuracy = (jnp.argmax(logits, -1) == label).mean(dtype=jnp.float32)
+        return loss, LossOutputs(metrics={"accuracy": accuracy})
+
+
+def build(config: Any, info: DatasetInfo) -> TextureClassifier:
+    """The system of a configuration for a data set.
+
+    Raises:
+        ValueError: the images are not 3D with the voxels that the layer needs.
+    """
+    if len(info.spacing) != 3:
+        raise ValueError(f"spacing {info.spacing}: the layers are 3D, give 3D images")
+    rate = config.optimizer
+    steps = schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup)
+    return TextureClassifier(
+        net=LRINet(info.num_classes, LRIConv(spacing=info.spacing, **config.net)),
+        settings=PlayerSettings(
+            optimizer(rate.kind, steps, clip_norm=rate.clip_norm or None, b1=rate.b1, b2=rate.b2)
+        ),
+    )

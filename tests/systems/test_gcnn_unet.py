@@ -1,0 +1,135 @@
+"""The group segmenter: every arm builds, trains alike on all devices, and stays equivariant."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.experiments.arms import ARMS, ArmInputs
+from jaxmedgen.metrics.equivariance import equivariance_errors
+from jaxmedgen.nets.group_unet import GroupUNet3D
+from jaxmedgen.nets.steerable_unet import SteerableUNet
+from jaxmedgen.ops.groups import point_group
+from jaxmedgen.systems.base import CanPredict, System, build_system
+from jaxmedgen.systems.segmentation.gcnn_unet import network_blocks
+from jaxmedgen.train.parallel import ParallelSettings
+from tests.train.test_parallel import run as parallel_run
+
+TINY = {
+    "data.shape": "(16, 16, 16)",
+    "data.train": "8",
+    "data.validation": "1",
+    "data.test": "1",
+    "net.depth": "1",
+    "batch_size": "4",
+}
+GROUP = {"net.base_filters": "4"}
+INFO = DatasetInfo(("background", "bar", "l_shape"), ("image",), (1.0, 1.0, 1.0), ())
+
+
+def build(arm, info=INFO, **overrides):
+    settings = TINY | ({} if arm == "steerable" else GROUP) | overrides
+    return build_system(load_config(f"gcnn_unet:cpu,arm={arm}", settings), info)
+
+
+def test_arms_have_their_networks():
+    found = {}
+    for arm in ("baseline", "c4_features", "c4_parameters", "c4_filters", "d4", "o", "oh"):
+        system = build(arm, **{"net.base_filters": "12"})
+        assert isinstance(system, System) and isinstance(system, CanPredict)
+        found[arm] = (system.net.group.order, system.net.filters)
+    assert found == {
+        "baseline": (1, 12),
+        "c4_features": (4, 3),
+        "c4_parameters": (4, 6),
+        "c4_filters": (4, 12),
+        "d4": (8, 4),
+        "o": (24, 2),
+        "oh": (48, 2),
+    }
+    axes = [build(f"c4_axis{k}").net.group for k in range(3)]
+    assert [set(np.flatnonzero(g.matrices[1].diagonal() == 1)) for g in axes] == [{0}, {1}, {2}]
+    assert build("baseline_rotation").rotation.group == point_group("O")
+    assert build("baseline_average").average_over == point_group("O")
+    assert isinstance(build("steerable").net, SteerableUNet)
+
+
+def test_voxels_that_do_not_fit_are_refused():
+    thick = dataclasses.replace(INFO, spacing=(1.0, 1.0, 3.0))
+    for arm in ("o", "c4_axis0", "baseline_rotation", "baseline_average"):
+        with pytest.raises(ValueError, match="voxels"):
+            build(arm, thick)
+    for arm in ("c4_parameters", "d4", "v", "steerable"):
+        build(arm, thick)
+    flat = dataclasses.replace(INFO, spacing=(1.0, 1.0))
+    with pytest.raises(ValueError, match="p1, p2, p4"):
+        build("o", flat)
+    with pytest.raises(ValueError, match="moex"):
+        build("o", **{"augment.preset": "moex_in"})
+
+
+def run(layout):
+    overrides = {"net.group": "C4", "net.depth": "0", "net.dropout": "0.3"}
+    config = load_config("gcnn_unet:cpu,arm=baseline_rotation", TINY | GROUP | overrides)
+    config.net.unlock().label_smoothing = True
+    sources = build_sources(config.data)
+
+    def stream():
+        return training_stream(sources.train, batch_size=4, seed=0, num_threads=0)
+
+    return parallel_run(build_system(config, sources.info), layout, 5, make_stream=stream)[0]
+
+
+@pytest.mark.slow
+def test_parity_over_devices_with_dropout_turns_and_smoothing():
+    """Per-sample keys and global statistics: one device and four give the same numbers."""
+    one, four = run(ParallelSettings(data=1)), run(ParallelSettings(backend="pmap", data=4))
+    for a, b in zip(one, four):
+        np.testing.assert_allclose(b["loss"], a["loss"], rtol=1e-4)
+    assert one[-1]["loss"] < one[0]["loss"]
+
+
+def test_predictions_with_dropout_commute_with_the_group():
+    system = build("v", **{"net.val_samples": "2", "net.dropout": "0.3", "net.depth": "0"})
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 6, 6, 6, 1)), jnp.float32)
+    shapes = jax.eval_shape(system.net.init, jax.random.key(0), x)
+    random = jax.tree.map(lambda s: jnp.asarray(rng.uniform(size=s.shape), jnp.float32), shapes)
+    predict = jax.jit(lambda x: system.predict({"segmenter": random}, x))
+    assert equivariance_errors(predict, x, system.net.group).max() < 1e-4
+    # No sample depends on its place in the batch.
+    np.testing.assert_allclose(predict(x[::-1])[::-1], predict(x), atol=1e-5)
+
+
+def test_constructor_blocks_become_transforms():
+    def blocks(**settings):
+        net = GroupUNet3D(point_group("C4"), 2, 1, (16,) * 3, **settings)
+        return network_blocks(net, (1.0, 1.0, 1.0))
+
+    assert blocks() is None
+    turned = blocks(rotation_params=(True,), blur_params=(True, 0.0, 2.0))
+    assert turned.spatial.rotation.high == 15 and turned.intensity.blur.high == 2.0
+    assert blocks(transform_params=(True,)).spatial.shear.high == 5
+    assert blocks(transform_params=(True, "diffeo", 0.5)).spatial.deformation.high == 2
+    assert blocks(transform_params=(True, "elastic")).spatial.elastic.high == 7.5
+    with pytest.raises(ValueError, match="affine"):
+        blocks(transform_params=(True, "shake"))
+
+
+@pytest.mark.parametrize(("name", "order", "filters"), [("c4", 4, 4), ("octahedral", 24, 2)])
+def test_study_arms_exchange_the_network(name, order, filters, tmp_path):
+    config = load_config("ablation:cpu")
+    labelled = build_sources(load_config("gcnn_unet:cpu", TINY).data).train
+    training = ARMS[name].prepare(ArmInputs(config, labelled, tmp_path, 0))
+    with config.unlocked():
+        config.net = training.changes["net"]
+        config.system = training.changes["system"]
+        config.data.shape = (16, 16, 16)
+    net = build_system(config, labelled.info).net
+    assert (net.group.order, net.filters, net.depth, net.norm) == (order, filters, 2, "instance")

@@ -1,13 +1,18 @@
 """Training, validation and test sources from a configuration's ``data`` group."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.label_map import read_label_map
+from jaxmedgen.data.mnist import Digits
 from jaxmedgen.data.phantoms.brain import BrainCohort
+from jaxmedgen.data.phantoms.glyphs import Glyphs
 from jaxmedgen.data.phantoms.lesion_images import LesionImages, Shift
+from jaxmedgen.data.phantoms.population import Population
+from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
+from jaxmedgen.data.phantoms.rotated_textures import RotatedTextures
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.simulated import SimulatedScans
@@ -21,7 +26,10 @@ from jaxmedgen.data.sources import (
 )
 from jaxmedgen.data.splits import first_patients, train_test_split
 
-KINDS = ("brain", "lesions", "shapes", "folder", "tfds")
+KINDS = (
+    *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
+    *("mnist", "folder", "tfds"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +65,19 @@ def build_sources(data: Any) -> Sources:
         parts = _brain(data)
     elif data.kind == "lesions":
         parts = _lesions(data)
-    elif data.kind == "shapes":
-        parts = _shapes(data)
+    elif data.kind in ("shapes", "population", "glyphs"):
+        make = {"shapes": Shapes, "population": Population, "glyphs": Glyphs}[data.kind]
+        parts = _numbered(
+            data, lambda size, start: make(size, tuple(data.shape), data.seed, start=start)
+        )
+    elif data.kind == "rotated_lesions":
+        parts = _rotated_lesions(data)
+    elif data.kind == "textures":
+        parts = _numbered(
+            data, lambda size, start: RotatedTextures(size, data.shape[0], data.seed, start)
+        )
+    elif data.kind == "mnist":
+        parts = _numbered(data, lambda size, start: Digits(data.folder, start, size, data.seed))
     elif data.kind == "folder":
         parts = split_source(folder_source(data), data)
     elif data.kind == "tfds":
@@ -182,10 +201,18 @@ def _lesions(data: Any) -> tuple[Source, Source, Source]:
     return train, validation, ArraySource(records, info)
 
 
-def _shapes(data: Any) -> tuple[Source, Source, Source]:
+def _rotated_lesions(data: Any) -> tuple[Source, Source, Source]:
+    """Volumes of ``data.train_pose`` for training, of ``data.test_pose`` for the others."""
+
+    def make(size: int, start: int) -> Source:
+        pose = data.train_pose if start < data.train else data.test_pose
+        return RotatedLesions(size, tuple(data.shape), data.seed, start, pose)
+
+    return _numbered(data, make)
+
+
+def _numbered(data: Any, make: Callable[[int, int], Source]) -> tuple[Source, Source, Source]:
+    """Training, validation and test subjects, one after the other of one numbered series."""
     counts = (data.train, data.validation, data.test)
     starts = (0, data.train, data.train + data.validation)
-    return tuple(
-        in_memory(Shapes(size, tuple(data.shape), data.seed, start=start))
-        for size, start in zip(counts, starts)
-    )
+    return tuple(in_memory(make(size, start)) for size, start in zip(counts, starts))

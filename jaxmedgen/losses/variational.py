@@ -14,7 +14,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from jaxmedgen.ops.collectives import all_mean
 
@@ -118,6 +118,6 @@ def importance_weighted_bound(log_weights: Float[Array, " samples b"]) -> Float[
     return jax.scipy.special.logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])
 
 
-def warm_up(step: Float[Array, ""] | float | int, steps: int) -> Float[Array, ""]:
+def warm_up(step: Real[Array, ""] | float | int, steps: int) -> Float[Array, ""]:
     """``min(step / steps, 1)``, the weight of a term that sets in slowly; 1 without `steps`."""
     return jnp.minimum(jnp.asarray(step, jnp.float32) / steps, 1.0) if steps else jnp.float32(1.0)

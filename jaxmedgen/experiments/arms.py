@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data.sources import Source
 from jaxmedgen.types import Augment
 
@@ -40,7 +41,8 @@ class ArmTraining:
     """How an arm changes the segmenter's training.
 
     Attributes:
-        changes: dotted configuration keys and their values.
+        changes: dotted configuration keys and their values; a mapping takes the place of the whole
+            group.
         augmentation: replaces the preset's augmentation, for learned transforms.
     """
 
@@ -87,6 +89,29 @@ def synthesis_arm(inputs: ArmInputs) -> ArmTraining:
     )
 
 
+def network_arm(description: str, name: str) -> Arm:
+    """An arm that exchanges the segmenter's network for one of `configs/gcnn_unet.py`.
+
+    It gets the depth of the network it replaces and its first level's channels as the number to
+    match.
+    """
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        old = inputs.config.net
+        config = load_config(f"gcnn_unet:cpu,arm={name}")
+        net = config.net.to_dict()
+        net["depth"] = len(old.features) - 1
+        if net["kind"] == "group":
+            net["base_filters"] = old.features[0]
+            net |= {key: old[key] for key in ("norm", "dtype", "remat", "dropout")}
+            if len(inputs.labelled.info.spacing) == 2:
+                net["group"] = "p1" if net["group"] == "trivial" else "p4"
+        settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
+        return ArmTraining({"system": config.system, "net": net, **settings})
+
+    return Arm(description, prepare)
+
+
 ARMS: dict[str, Arm] = {
     "none": preset_arm("the scans as they are", "none"),
     "light": preset_arm("flips, small affine, mild intensity changes", "light"),
@@ -124,6 +149,8 @@ ARMS: dict[str, Arm] = {
         "half of the images synthesised from label maps with random contrast, the others light",
         synthesis_arm,
     ),
+    "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
+    "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),
 }
 
 

@@ -2,7 +2,8 @@
 
 A system describes its training as a tuple of objectives; `step.py` turns them into one compiled
 step. A segmenter has one objective; a GAN has two; StyleGAN2's lazy R1 penalty is a third with
-``every=16``; a mean teacher reads the averaged weights from the loss' inputs.
+``every=16``; a mean teacher reads the averaged weights from the loss' inputs. What changes a player
+by other means than a gradient (an iteration of expectation-maximisation, say) is an `Update`.
 """
 
 import dataclasses
@@ -86,8 +87,44 @@ class Objective:
     every: int = 1
 
 
+@struct.dataclass
+class UpdateOutputs:
+    """What an update returns; players and collections that it leaves out stay as they are.
+
+    Attributes:
+        params: new parameters by player, whole trees.
+        variables: new non-trained collections by player, as in `LossOutputs`.
+        metrics: scalars to log, of the global batch.
+    """
+
+    params: dict[str, Leaf] = struct.field(default_factory=dict)
+    variables: dict[str, Leaf] = struct.field(default_factory=dict)
+    metrics: dict[str, Leaf] = struct.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """A change of players that is no gradient step: a sampler's transitions, a closed form.
+
+    It stands among a system's objectives and shares all that the step does for them but gradients:
+    keys, devices, the non-finite guard, checkpoints. The players' optimisers are not used.
+
+    Attributes:
+        name: name in the logs.
+        updates: the players that it changes.
+        run: ``inputs -> UpdateOutputs``. Under `jax.pmap` it sees the local batch and must return
+            the same on every device: reduce with `ops.collectives`.
+        every: as in `Objective`.
+    """
+
+    name: str
+    updates: tuple[str, ...]
+    run: Callable[[LossInputs], UpdateOutputs]
+    every: int = 1
+
+
 def check_objectives(
-    objectives: tuple[Objective, ...], players: Mapping[str, PlayerSettings]
+    objectives: tuple[Objective | Update, ...], players: Mapping[str, PlayerSettings]
 ) -> None:
     """Checks that objectives and players fit.
 

@@ -22,6 +22,7 @@ from jaxmedgen.train.objectives import (
     LossOutputs,
     Objective,
     PlayerSettings,
+    Update,
     check_objectives,
 )
 from jaxmedgen.train.state import Player, TrainState, sample_keys
@@ -33,7 +34,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def make_step(
-    objectives: tuple[Objective, ...],
+    objectives: tuple[Objective | Update, ...],
     players: Mapping[str, PlayerSettings],
     *,
     prepare: Prepare | None = None,
@@ -48,7 +49,8 @@ def make_step(
         players: optimiser settings by player.
         prepare: on-device transform of the batch before the losses (augmentation), given one key
             a sample.
-        accumulate: micro-batches a step; gradients are averaged over them. Must divide the batch.
+        accumulate: micro-batches a step; gradients are averaged over them. Must divide the batch,
+            and be 1 with an `Update`, which has no gradients to average.
 
     Returns:
         A pure function. `batch` needs ``index``: int32 ``[b]``, the global sample index. Metrics
@@ -61,6 +63,12 @@ def make_step(
     check_objectives(objectives, players)
     if accumulate < 1:
         raise ValueError(f"accumulate={accumulate} must be >= 1")
+    updates = [o.name for o in objectives if isinstance(o, Update)]
+    if updates and accumulate > 1:
+        raise ValueError(
+            f"accumulate={accumulate}: '{updates[0]}' is no gradient step and sees the whole "
+            "batch; set accumulate=1"
+        )
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         good = state.halted < 0
@@ -74,6 +82,8 @@ def make_step(
             key = jax.random.fold_in(step_key, number)
 
             def run(current, objective=objective, key=key):
+                if isinstance(objective, Update):
+                    return _replace(objective, current, state.step, batch, key)
                 return _update(objective, players, current, state.step, batch, key, accumulate)
 
             if objective.every > 1:
@@ -130,6 +140,30 @@ def _update(
         )
     metrics = {"loss": loss, "grad_norm": norm, **outputs.metrics}
     return updated, metrics, jnp.isfinite(loss) & jnp.isfinite(norm)
+
+
+def _replace(
+    update: Update,
+    players: dict[str, Player],
+    step: Int[Array, ""],
+    batch: Batch,
+    key: Key[Array, ""],
+) -> tuple[dict[str, Player], Metrics, Bool[Array, ""]]:
+    """One update that takes no gradients: new parameters and variables as it returns them."""
+    keys = sample_keys(key, 0, batch["index"])
+    variables = {n: {"params": p.params, **p.variables} for n, p in players.items()}
+    ema = {name: p.ema for name, p in players.items() if p.ema is not None}
+    outputs = update.run(LossInputs(variables, ema, batch, keys, key, step))
+    updated = dict(players)
+    for name in update.updates:
+        player = players[name]
+        updated[name] = player.replace(
+            params=outputs.params.get(name, player.params),
+            variables={**player.variables, **outputs.variables.get(name, {})},
+        )
+    leaves = jax.tree.leaves([updated[name].params for name in update.updates])
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
+    return updated, outputs.metrics, finite
 
 
 def _gradients(

@@ -26,6 +26,7 @@ setuptools.setup(
     install_requires=[
         "absl-py",
         "beartype",
+        "blackjax>=1.7",
         "chex",
         "flax>=0.12",
         "grain>=0.2.12",

@@ -1,0 +1,1 @@
+"""Systems that learn deformations: of a population, between images."""

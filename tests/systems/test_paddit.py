@@ -1,0 +1,232 @@
+"""PADDIT: gradients, the M-step against scipy, devices, resumption, new subjects."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.ops.velocity_flows import velocity_flow
+from jaxmedgen.systems.base import CanPredict, CanSample, System, build_system
+from jaxmedgen.systems.deformation.paddit import PLAYER
+from jaxmedgen.systems.deformation.paddit_em import Template, curvature, posterior_energy
+from jaxmedgen.systems.deformation.paddit_moments import interpolation_gain
+from jaxmedgen.train.checkpoint import Checkpointer
+from jaxmedgen.train.parallel import ParallelSettings
+from jaxmedgen.train.step import make_step
+from tests.train.test_parallel import run as parallel_run
+
+TINY = {
+    "data.shape": "(16, 16)",
+    "data.train": "8",
+    "data.validation": "1",
+    "data.test": "1",
+    "batch_size": "8",
+    "steps": "4",
+    "eval_every": "0",
+    "model.rounds": "3",
+    "model.map_rounds": "2",
+    "model.fit_prior": "True",
+    "model.velocity.squarings": "3",
+    "model.sampling.map_steps": "5",
+    "model.sampling.draws": "4",
+    "model.sampling.thinning": "2",
+    "model.sampling.leapfrog_steps": "3",
+}
+
+
+def tiny(**overrides):
+    """Configuration, sources and system of 8 subjects of 16^2."""
+    config = load_config("paddit:cpu", TINY | overrides)
+    sources = build_sources(config.data)
+    return config, sources, build_system(config, sources.info)
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    """Metrics of every step, the last state, and both again from a checkpoint after two steps."""
+    _, sources, system = tiny()
+    batches = training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
+    step = make_step(system.objectives(), system.players(), prepare=system.prepare)
+    state = jax.jit(system.init)(jax.random.key(0), next(batches))
+    batches = training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
+    checkpoints = Checkpointer(tmp_path_factory.mktemp("run"))
+    history, rest, compiled = [], [], None
+    for number in range(4):
+        batch = jax.tree.map(jnp.asarray, next(batches))
+        # Ahead of time, for a restored state would count as placed and compile again.
+        compiled = compiled or jax.jit(step).lower(state, batch).compile()
+        state, metrics = compiled(state, batch)
+        history.append(jax.device_get(metrics))
+        if number == 1:
+            checkpoints.save(state, {})
+        if number > 1:
+            rest.append(batch)
+    resumed, _ = checkpoints.restore(state)
+    again = []
+    for batch in rest:
+        resumed, metrics = compiled(resumed, batch)
+        again.append(jax.device_get(metrics))
+    checkpoints.close()
+    return history, state, again, resumed
+
+
+@pytest.mark.parametrize("flow", ["stationary", "geodesic"])
+def test_gradient_of_the_energy_against_finite_differences(flow):
+    """In float64, through Exp or shooting and the resampler; the Gauss-Newton matrix likewise."""
+    with jax.enable_x64(True):
+        made = velocity_flow(
+            (12, 12), flow=flow, parametrisation="band", band=3, alpha=10.0, shooting_steps=3
+        )
+        hyper = {n: jnp.asarray(x, jnp.float64) for n, x in made.prior.start(0.7).items()}
+        grid = np.stack(np.meshgrid(*[np.arange(12)] * 2, indexing="ij"), -1)
+        image = jnp.asarray(np.sin(grid @ [0.5, 0.3]) + np.cos(grid @ [-0.2, 0.7]))[None, ..., None]
+        template = Template(jnp.roll(image[0], 1, 0), jnp.asarray(0.3))
+        xi, along = np.random.default_rng(0).normal(size=(2, 1, *made.prior.coordinates))
+
+        @jax.jit
+        def both(xi):
+            parts, pull = jax.vjp(lambda x: posterior_energy(x, image, template, made, hyper), xi)
+            return parts.sum(), pull(jnp.ones_like(parts))[0]
+
+        step = 1e-6
+        slope = float(jnp.sum(both(jnp.asarray(xi))[1] * along))
+        ends = [float(both(jnp.asarray(xi + s * step * along))[0]) for s in (1, -1)]
+        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-5)
+        if flow == "stationary":
+            found = jax.jit(lambda x: curvature(x, image, template, made, hyper))(jnp.asarray(xi))[
+                0
+            ]
+            differentiate = jax.jacfwd(
+                lambda x: jax.scipy.ndimage.map_coordinates(
+                    image[0, ..., 0],
+                    jnp.moveaxis(grid + made.displacement(x, hyper)[0], -1, 0),
+                    order=1,
+                    mode="nearest",
+                )
+            )
+            jacobian = jax.jit(differentiate)(jnp.asarray(xi)).reshape(144, -1) / np.sqrt(0.3)
+            np.testing.assert_allclose(found, jacobian.T @ jacobian + np.eye(18), atol=1e-8)
+
+
+def test_m_step_is_the_closed_form(one_device):
+    """Template, sigma and variance from the draws, by scipy's interpolation."""
+    _, sources, system = tiny()
+    history, state, *_ = one_device
+    own = state.players[PLAYER]
+    draws, params = own.variables["chains"]["draws"], own.params
+    assert draws.shape == (8, 2, 4, *system.flow.prior.coordinates)
+    # The last step sampled with fixed parameters: its metrics are those of these draws.
+    several = draws.reshape(8, 8, *draws.shape[3:])
+    grid = np.stack(np.meshgrid(*[np.arange(16)] * 2, indexing="ij"))
+    pulled, gains = [], []
+    displacement = jax.jit(lambda xi: system.flow.displacement(xi, params["prior"]))
+    for k in range(8):
+        u = np.asarray(displacement(several[k]))
+        gains.append(np.asarray(interpolation_gain(jnp.asarray(u))).mean())
+        image = sources.train[k]["image"][..., 0]
+        pulled += [
+            scipy.ndimage.map_coordinates(
+                image, grid + np.moveaxis(f, -1, 0), order=1, mode="nearest"
+            )
+            for f in u
+        ]
+    pulled = np.stack(pulled)
+    residual = np.sqrt(((pulled - np.asarray(params["template"])[..., 0]) ** 2).mean())
+    last = history[-1]
+    np.testing.assert_allclose(last["residual"], residual, rtol=1e-4)
+    variance = own.variables["population"]["variance"][..., 0]
+    np.testing.assert_allclose(variance, pulled.var(0), rtol=1e-3, atol=1e-4)
+    sigma = np.exp(float(params["log_sigma"]))
+    np.testing.assert_allclose(last["noise"], sigma / np.sqrt(np.mean(gains) * 7 / 8), rtol=1e-4)
+    assert last["residual"] < 0.9 * np.std([sources.train[k]["image"] for k in range(8)], 0).mean()
+    assert last["folding"] == 0
+
+
+def test_velocities_are_centred_and_the_log_is_complete(one_device):
+    history, state, *_ = one_device
+    names = ("acceptance", "energy_error", "rhat", "ess", "step_size", "sharpness", "inverse_error")
+    assert all(np.isfinite(history[-1][n]) for n in names)
+    assert np.isnan(history[0]["rhat"])
+    assert history[-1]["template_change"] == 0
+    labels = state.players[PLAYER].params["labels"]
+    np.testing.assert_allclose(labels.sum(-1), 1.0, atol=1e-5)
+
+
+def test_parity_of_devices(one_device):
+    """Subjects spread over eight devices under pmap: the same chains and the same template."""
+    _, sources, system = tiny()
+
+    def stream():
+        return training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
+
+    layout = ParallelSettings(backend="pmap", data=8)
+    history, state = parallel_run(system, layout, 4, make_stream=stream)
+    for step, (a, b) in enumerate(zip(one_device[0], history)):
+        for name in a:
+            # Trajectories amplify rounding; a key of another sample would change all of it.
+            tolerance = 2e-3 if step < 2 or name in ("residual", "sigma", "noise") else 0.1
+            tolerance = 0.5 if name in ("ess", "rhat", "energy_error") else tolerance
+            np.testing.assert_allclose(
+                b[name], a[name], rtol=tolerance, atol=1e-3, err_msg=f"{name}, step {step}"
+            )
+    template = state.players[PLAYER].params["template"]
+    expected = one_device[1].players[PLAYER].params["template"]
+    np.testing.assert_allclose(template, expected, atol=0.02)
+
+
+def test_a_resumed_run_repeats_the_numbers(one_device):
+    """Chains, tuning and template come back from the checkpoint."""
+    history, state, again, resumed = one_device
+    assert len(again) == 2
+    for a, b in zip(history[2:], again):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    for a, b in zip(jax.tree.leaves(state.players), jax.tree.leaves(resumed.players)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_abilities(one_device):
+    """New subjects are registered better than not at all; samples and modes have their shapes."""
+    _, sources, system = tiny()
+    for ability in (System, CanPredict, CanSample):
+        assert isinstance(system, ability)
+    variables = {PLAYER: one_device[1].players[PLAYER].evaluation_variables()}
+    image = jnp.asarray(sources.test[0]["image"])[None]
+    params = variables[PLAYER]["params"]
+
+    @jax.jit
+    def use(image, keys):
+        xi = system.register(variables, image)
+        label = jnp.zeros((2, 16, 16), jnp.int32)
+        energies = [
+            posterior_energy(
+                x, image, system._likelihood(params), system.flow, params["prior"]
+            ).sum()
+            for x in (0 * xi, xi)
+        ]
+        made = system.sample(variables, keys, label)
+        return energies, system.predict(variables, image), made, system.atlas(variables)
+
+    energies, probabilities, (made, label), atlas = use(
+        image, jax.random.split(jax.random.key(0), 2)
+    )
+    assert float(energies[1]) < 0.9 * float(energies[0])
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-5)
+    assert made.shape == (2, 16, 16, 1)
+    assert label.shape == (2, 16, 16)
+    assert atlas.modes.shape == (3, 3, 16, 16, 1)
+    assert int(atlas.label.max()) <= 3
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match=r"set --config.batch_size=8"):
+        tiny(batch_size="4")
+    with pytest.raises(ValueError, match="they must rise"):
+        tiny(steps="3")
+    with pytest.raises(ValueError, match=r"model.compared=\(1,\) of 1 image channel"):
+        tiny(**{"model.compared": "(1,)"})

@@ -1,0 +1,141 @@
+"""Deformations drawn from the latent space of a trained model of a population's shapes.
+
+The model knows a latent vector z, a decoder of it to the parameters of a map, and the posterior of
+each training subject (`systems/deformation/it_vae.py`). The real image and its label are moved by
+one composed map and resampled once:
+
+=========  ============================================  ===================================
+mode       latent vector                                 image
+=========  ============================================  ===================================
+naive      ``z ~ N(0, I)``                               ``T(z) x_i``
+instance   ``z ~ N(m_i, tau^2 s_i^2)``                   ``T(z) T(m_i)^-1 x_i``
+mixed      ``z ~ N(m_j, tau^2 s_j^2)``, another subject  ``T(z) T(m_i)^-1 x_i``
+           j, or ``sum_k w_k m_k`` of random weights
+=========  ============================================  ===================================
+
+Source: Middleton, Pai, Nielsen & Sommer, "Augmentation of brain MRIs using disentanglement and
+neural network expressivity" (naive, instance-specific and mixed-instance sampling).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from jaxmedgen.augment.draws import split_keys
+from jaxmedgen.ops.resample import resample, resample_labels
+from jaxmedgen.ops.transformers import Transformer
+
+LatentMode = Literal["naive", "instance", "mixed"]
+Blend = Literal["pick", "dirichlet"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LatentAugmentation:
+    """A random transform of image and label, one key a sample.
+
+    Attributes:
+        encode: ``image [b, *s, c] -> mean, log-variance [b, d]`` of the posterior.
+        decode: ``z [b, d] -> parameters [b, k]`` of the transformer.
+        transformer: family of maps.
+        means: posterior means of the training subjects ``[n, d]``.
+        log_variances: their posterior log-variances.
+        mode: how z is drawn, see the module.
+        temperature: tau, factor of the posteriors' standard deviations (1 to 3).
+        blend: what ``mixed`` mixes: ``pick`` takes one other subject, ``dirichlet`` the mean of
+            all with weights uniform on the simplex.
+        unwarp: whether ``instance`` and ``mixed`` undo the subject's own map first; False deforms
+            the image as it is.
+        probability: chance that a sample is transformed at all.
+    """
+
+    encode: Callable[[Array], tuple[Array, Array]]
+    decode: Callable[[Array], Array]
+    transformer: Transformer
+    means: Float[Array, " n d"]
+    log_variances: Float[Array, " n d"]
+    mode: LatentMode = "mixed"
+    temperature: float | int = 1.0
+    blend: Blend = "pick"
+    unwarp: bool = True
+    probability: float | int = 0.5
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("naive", "instance", "mixed"):
+            raise ValueError(f"mode='{self.mode}': choose naive, instance or mixed")
+        if self.blend not in ("pick", "dirichlet"):
+            raise ValueError(f"blend='{self.blend}': choose pick or dirichlet")
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability={self.probability} is none: use 0 to 1")
+        if self.mode == "mixed" and self.blend == "pick" and len(self.means) < 2:
+            raise ValueError(
+                "mode='mixed' shows a subject in the perspective of another: it needs two or more "
+                f"training subjects, there are {len(self.means)}"
+            )
+
+    def __call__(
+        self, keys: Key[Array, " b"], image: Float[Array, " b *s c"], label: Int[Array, " b *s"]
+    ) -> tuple[Float[Array, " b *s c"], Int[Array, " b *s"]]:
+        """Deforms a batch.
+
+        Args:
+            keys: one a sample.
+            image: training images as the model saw them.
+            label: class indices, moved by the same map (linear weights of the classes, the
+                largest wins).
+        """
+        draw_keys, on_keys = split_keys(keys, 2)
+        coordinates = self.coordinates(draw_keys, image)
+        on = jax.vmap(jax.random.bernoulli, (0, None))(on_keys, self.probability)
+
+        def choose(a, b):
+            return jnp.where(on.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+        moved = resample(image, coordinates)
+        return choose(moved, image), choose(resample_labels(label, coordinates, order=1), label)
+
+    def coordinates(
+        self, keys: Key[Array, " b"], image: Float[Array, " b *s c"]
+    ) -> Float[Array, " b *s n"]:
+        """Where each voxel of the deformed images looks, in voxels."""
+        shape = image.shape[1:-1]
+        own, spread = self.encode(image)
+        z = self.draw(keys, own, spread)
+        points = self.transformer.coordinates(self.decode(z), shape)
+        if self.unwarp and self.mode != "naive":
+            # T(z) T(m)^-1 x at p is x(phi_m^-1(phi_z(p))).
+            points = self.transformer.move(self.decode(own), points, shape, inverse=True)
+        return jax.lax.stop_gradient(points)
+
+    def draw(
+        self,
+        keys: Key[Array, " b"],
+        own: Float[Array, " b d"],
+        own_log_variance: Float[Array, " b d"],
+    ) -> Float[Array, " b d"]:
+        """Latent vectors.
+
+        Args:
+            keys: one a sample.
+            own: posterior means of the images to be deformed.
+            own_log_variance: their log-variances.
+        """
+        noise_keys, mix_keys = split_keys(keys, 2)
+        noise = jax.vmap(lambda key: jax.random.normal(key, own.shape[1:]))(noise_keys)
+        if self.mode == "naive":
+            return noise
+        mean, log_variance = own, own_log_variance
+        if self.mode == "mixed" and self.blend == "dirichlet":
+            weights = jax.vmap(lambda key: jax.random.dirichlet(key, jnp.ones(len(self.means))))
+            return jnp.matmul(weights(mix_keys), self.means, precision="highest")
+        if self.mode == "mixed":
+            # The image is one of the training subjects: the nearest in latent space is itself.
+            itself = jnp.argmin(jnp.sum((own[:, None] - self.means) ** 2, -1), -1)
+            count = len(self.means)
+            offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, count))(mix_keys)
+            other = (itself + offset) % count
+            mean, log_variance = self.means[other], self.log_variances[other]
+        return mean + self.temperature * jnp.exp(0.5 * log_variance) * noise

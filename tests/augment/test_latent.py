@@ -1,0 +1,111 @@
+"""Latent deformations: which vector is drawn, what is undone first, image and label together."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmedgen.augment.latent import LatentAugmentation
+from jaxmedgen.ops.transformers import DiffeomorphicAffine
+
+_SHAPE = (24, 24)
+_MEANS = jnp.array([[0.0, 0.0], [4.0, 0.0], [0.0, -4.0]])  # shifts in voxels
+
+
+def decode(z):
+    """Shifts by z voxels."""
+    zero = jnp.zeros_like(z[:, :1])
+    step = 2 / (_SHAPE[0] - 1)
+    return jnp.concatenate([zero, zero, step * z[:, :1], zero, zero, step * z[:, 1:]], -1)
+
+
+def encode(image):
+    """The subject's place, read off the image: the blob sits where ``x(p) = x~(p + z)`` puts it."""
+    weight = image[..., 0] / image.sum((1, 2, 3))[:, None, None]
+    grid = jnp.stack(jnp.meshgrid(*map(jnp.arange, _SHAPE), indexing="ij"), -1)
+    place = (weight[..., None] * grid).sum((1, 2))
+    return 11.5 - place, jnp.full_like(place, np.log(0.25))
+
+
+def subject(z):
+    """Image and label of a subject with latent z."""
+    grid = jnp.stack(jnp.meshgrid(*map(jnp.arange, _SHAPE), indexing="ij"), -1)
+    image = jnp.exp(-((grid + z - 11.5) ** 2).sum(-1) / 8)
+    return image[None, ..., None], (image > 0.5).astype(jnp.int32)[None]
+
+
+def augmentation(mode, **settings):
+    spread = jnp.full_like(_MEANS, np.log(0.25))
+    defaults = {"probability": 1.0} | settings
+    return LatentAugmentation(
+        encode, decode, DiffeomorphicAffine(), _MEANS, spread, mode, **defaults
+    )
+
+
+def run(transform, z, count=64):
+    """Latent vectors of many deformed versions of one subject, and the worst label overlap."""
+
+    @jax.jit
+    def deformed(z):
+        keys = jax.random.split(jax.random.key(0), count)
+        many = [jnp.broadcast_to(x, (count, *x.shape[1:])) for x in subject(z)]
+        image, label = transform(keys, *many)
+        return encode(image)[0], ((image[..., 0] > 0.5) == (label > 0)).mean()
+
+    found, agreement = map(np.asarray, deformed(jnp.asarray(z)))
+    assert agreement > 0.97
+    return found
+
+
+def test_naive_draws_add_the_prior_to_the_subject():
+    found = run(augmentation("naive"), (0.0, 0.0), 512)
+    np.testing.assert_allclose(found.mean(0), 0, atol=0.15)
+    np.testing.assert_allclose(found.std(0), 1, atol=0.12)
+
+
+def test_instance_draws_stay_near_the_subject():
+    found = run(augmentation("instance", temperature=2), (4.0, 0.0), 512)
+    np.testing.assert_allclose(found.mean(0), (4, 0), atol=0.15)
+    np.testing.assert_allclose(found.std(0), 1, atol=0.12)
+
+
+def test_mixed_draws_are_other_subjects():
+    found = run(augmentation("mixed", temperature=0), (4.0, 0.0))
+    nearest = np.argmin(((found[:, None] - np.asarray(_MEANS)) ** 2).sum(-1), -1)
+    assert set(nearest) == {0, 2}
+    np.testing.assert_allclose(found, np.asarray(_MEANS)[nearest], atol=0.1)
+
+
+def test_dirichlet_weights_stay_in_the_hull():
+    transform = augmentation("mixed", blend="dirichlet")
+    own = jnp.zeros((64, 2))
+    found = jax.jit(transform.draw)(jax.random.split(jax.random.key(0), 64), own, own)
+    assert (found[:, 0] >= 0).all() and (found[:, 1] <= 0).all()
+    assert (found[:, 0] - found[:, 1] <= 4).all()
+    assert found.std(0).min() > 0.5
+
+
+def test_without_unwarping_the_map_is_added():
+    found = run(augmentation("mixed", temperature=0, unwarp=False), (4.0, 0.0))
+    assert {tuple(row) for row in np.round(found).astype(int)} == {(4, 0), (4, -4)}
+
+
+def test_probability_leaves_samples_bit_for_bit():
+    @jax.jit
+    def same(z):
+        many = [jnp.broadcast_to(x, (200, *x.shape[1:])) for x in subject(z)]
+        keys = jax.random.split(jax.random.key(1), 200)
+        moved, _ = augmentation("naive", probability=0.5)(keys, *many)
+        return (moved == many[0]).all((1, 2, 3)).sum()
+
+    assert 70 < same(jnp.zeros(2)) < 130
+
+
+def test_one_subject_has_no_other():
+    transform = augmentation("mixed")
+    with pytest.raises(ValueError, match="two or more"):
+        dataclasses.replace(transform, means=_MEANS[:1], log_variances=_MEANS[:1])
+    with pytest.raises(ValueError, match="use 0 to 1"):
+        augmentation("naive", probability=2.0)

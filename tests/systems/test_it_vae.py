@@ -1,0 +1,142 @@
+"""IT-VAE: parity over devices, learning, the arms, bounds, alignment, augmentation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.ops.fields import compose
+from jaxmedgen.systems import base
+from jaxmedgen.systems.deformation.it_vae import PLAYER
+from jaxmedgen.train.parallel import ParallelSettings
+from tests.train.test_parallel import run as parallel_run
+
+SMALL = {
+    "data.train": "8",
+    "data.test": "4",
+    "data.shape": "(16, 16)",
+    "batch_size": "8",
+    "model.features": "(4, 8)",
+    "model.grid": "4",
+    "steps": "100",
+    "criterion.warm_up": "10",
+}
+
+
+@functools.cache
+def small(argument, **overrides):
+    """Configuration, sources and system of a small problem."""
+    overrides = {k.replace("__", "."): v for k, v in overrides.items()}
+    config = load_config(f"it_vae:cpu,{argument}", SMALL | overrides)
+    sources = build_sources(config.data)
+    return config, sources, base.build_system(config, sources.info)
+
+
+@functools.cache
+def history(argument, layout, steps=4, **overrides):
+    """Metrics of every step, and the last state."""
+    _, sources, system = small(argument, **overrides)
+
+    def stream():
+        return training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
+
+    return parallel_run(system, layout, steps, make_stream=stream)
+
+
+ALL = {
+    "criterion__bound": "iwae",
+    "criterion__total_correlation": "3.0",
+    "criterion__covariance": "(1.0, 1.0)",
+    # Larger rates amplify rounding: parity is of the arithmetic, not of a chaotic trajectory.
+    "optimizer__learning_rate": "0.0001",
+}
+ONE, EIGHT = ParallelSettings(data=1), ParallelSettings(backend="pmap", data=8)
+
+
+def test_devices_agree():
+    """Batch norm, latent noise and penalties of the global batch are those of one device."""
+    one, many = (history("arm=c-vitae,data=glyphs", layout, **ALL)[0] for layout in (ONE, EIGHT))
+    for a, b in zip(one, many):
+        for name in a:
+            np.testing.assert_allclose(b[name], a[name], rtol=2e-4, atol=1e-3, err_msg=name)
+
+
+def test_groupwise_registration_learns_template_and_maps():
+    """The bound rises, the template is no longer blank, aligned images resemble each other."""
+    settings = {"optimizer__learning_rate": "0.01"}
+    _, sources, system = small("arm=groupwise,data=population", **settings)
+    steps, state = history("arm=groupwise,data=population", ONE, 60, **settings)
+    bound = [m["log_likelihood"] for m in steps]
+    assert np.mean(bound[-5:]) > np.mean(bound[:5]) + 100
+    variables = base.evaluation_variables(state)
+    image = jnp.stack([sources.train[i]["image"] for i in range(8)])
+
+    @jax.jit
+    def look(variables, image):
+        centre = system.parameters(variables, image).mean(0)
+        there, back = system.align(variables, image, centre)
+        return there, compose(there, back), system.reconstruct(variables, image)
+
+    there, both, shown = map(np.asarray, look(variables, image))
+    assert np.abs(there).max() > 0.1
+    assert np.abs(both[:, 3:-3, 3:-3]).mean() < 0.02
+    assert isinstance(system, base.CanAlign)
+    assert ((shown - image) ** 2).mean() < 0.8 * (np.asarray(image) ** 2).mean()
+
+
+def test_bounds_are_ordered_and_a_template_has_no_appearance():
+    """ELBO <= importance-weighted bound; posterior of z_A is None where there is a template."""
+    _, sources, system = small("arm=c-vitae,data=glyphs", **ALL)
+    _, state = history("arm=c-vitae,data=glyphs", ONE, **ALL)
+    variables = base.evaluation_variables(state)
+    image = jnp.stack([sources.test[i]["image"] for i in range(4)])
+    keys = jax.random.split(jax.random.key(0), 4)
+    elbo, weighted = jax.jit(lambda v, k, x: system.bounds(v, k, x, 64))(variables, keys, image)
+    assert (weighted > elbo).all() and (weighted < 0).all()
+    perspective, appearance = system.encode(variables, image)
+    assert perspective.mean.shape == appearance.mean.shape == (4, 2)
+
+
+@pytest.mark.parametrize(("arm", "latents"), [
+    ("u-vitae", (2, 2)), ("dip-vae", (0, 4)), ("dae", (2, 2)), ("beta-vae", (0, 4)),
+])  # fmt: skip
+def test_arms_have_their_latents(arm, latents):
+    config, _, system = small(f"arm={arm},data=glyphs")
+    assert (system.net.perspective, system.net.appearance) == latents
+    assert (config.criterion.beta, system.stochastic) == {
+        "beta-vae": (4.0, True), "dae": (0.0, False),
+    }.get(arm, (1.0, True))  # fmt: skip
+    batch = {"image": jnp.zeros((2, 16, 16, 1))}
+    shapes = jax.eval_shape(system.init, jax.random.key(0), batch)
+    assert set(shapes.players) == {PLAYER}
+
+
+def test_three_dimensions_build_and_step():
+    """Affine and velocity in 3D, smoothness and folding penalties on."""
+    _, _, system = small(
+        "data=brain",
+        data__shape="(16, 16, 16)", data__train="1", data__test="0",
+        criterion__smoothness="0.1", criterion__folding="1.0",
+    )  # fmt: skip
+    image = jnp.zeros((2, 16, 16, 16, 1))
+    noise = jnp.zeros((2, system.latents))
+
+    def step(key):
+        variables = system.net.init(key, image, noise)
+        return system.net.apply(variables, image, noise, mutable=["batch_stats"])[0]
+
+    found = jax.eval_shape(step, jax.random.key(0))
+    assert found.mean.shape == image.shape
+    assert found.parameters.shape == (2, 12 + 3 * 4**3)
+
+
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="needs a velocity"):
+        small("arm=c-vitae,data=glyphs", criterion__smoothness="1.0")
+    with pytest.raises(ValueError, match="no transformer"):
+        small("arm=vae,data=glyphs")[2].align({}, jnp.zeros((1, 16, 16, 1)))

@@ -69,7 +69,7 @@ def get_config(argument: str = "") -> ConfigDict:
         kind="adam", learning_rate=1e-3, warmup=0, weight_decay=0.0, end=1e-5, clip_norm=1.0
     )
     if not large:  # a run this short needs a larger rate
-        config.optimizer.learning_rate = 3e-3
+        config.optimizer.learning_rate = 1e-2
     config.augment.update(
         preset="nnunet3d" if arm == "baseline_generic" else "none",
         group=group if arm == "baseline_rotation" else "",

@@ -6,7 +6,7 @@ with components in array-axis order.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Key
@@ -28,6 +28,21 @@ RngKeys = Key[Array, " b"]
 
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """``(keys [b], image [b, *s, c], label [b, *s]) -> (image, label)``: a random transform in jit."""
+
+
+@runtime_checkable
+class SubjectAugment(Protocol):
+    """A random transform that depends on which training subjects a batch holds."""
+
+    def for_subjects(self, case: jax.Array) -> Augment:
+        """The transform for the subjects `case` ``[b]``, numbers in the training source."""
+        ...
+
+
+def augment_for(augment: "Augment | SubjectAugment", batch: Batch) -> Augment:
+    """The transform of a batch, told its subjects where it asks for them."""
+    return augment.for_subjects(batch["case"]) if isinstance(augment, SubjectAugment) else augment
+
 
 Leaf = Any
 """A field of a pytree class. JAX rebuilds such classes with tracers, shapes and placeholders in

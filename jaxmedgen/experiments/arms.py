@@ -14,9 +14,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxmedgen.augment.latent import LatentMode
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.sources import Source
-from jaxmedgen.types import Augment
+from jaxmedgen.experiments.it_vae_arm import train_it_vae
+from jaxmedgen.experiments.paddit_arm import Kind, train_paddit
+from jaxmedgen.types import Augment, SubjectAugment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ class ArmTraining:
     """
 
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    augmentation: Augment | None = None
+    augmentation: Augment | SubjectAugment | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,27 @@ def network_arm(description: str, name: str) -> Arm:
     return Arm(description, prepare)
 
 
+def latent_arm(description: str, mode: LatentMode) -> Arm:
+    """An arm of deformations from an IT-VAE of the run's labelled subjects."""
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        made = train_it_vae(inputs.config, inputs.labelled, inputs.workdir, inputs.seed, mode)
+        settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
+        return ArmTraining(settings, made)
+
+    return Arm(description, prepare)
+
+
+def paddit_arm(description: str, kind: Kind) -> Arm:
+    """An arm of deformations by PADDIT's model of the run's labelled subjects."""
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        made = train_paddit(inputs.config, inputs.labelled, inputs.workdir, inputs.seed, kind)
+        return ArmTraining({"augment.synthesis_probability": 0.0}, made)
+
+    return Arm(description, prepare)
+
+
 ARMS: dict[str, Arm] = {
     "none": preset_arm("the scans as they are", "none"),
     "light": preset_arm("flips, small affine, mild intensity changes", "light"),
@@ -149,6 +173,16 @@ ARMS: dict[str, Arm] = {
         "half of the images synthesised from label maps with random contrast, the others light",
         synthesis_arm,
     ),
+    "itvae-naive": latent_arm("IT-VAE: deformations of its prior", "naive"),
+    "itvae-instance": latent_arm("IT-VAE: deformations near the subject's own", "instance"),
+    "itvae-mixed": latent_arm("IT-VAE: subjects in the perspective of others", "mixed"),
+    "paddit": paddit_arm("PADDIT: subjects warped to their template by HMC samples", "posterior"),
+    "paddit-map": paddit_arm("PADDIT with the most probable deformations only", "map"),
+    "paddit-geodesic": paddit_arm("PADDIT with geodesics for the exponential", "geodesic"),
+    "paddit-cross": paddit_arm("PADDIT's samples of other subjects", "cross"),
+    "paddit-swap": paddit_arm("PADDIT: subjects in the shape of others", "swap"),
+    "paddit-prior": paddit_arm("PADDIT's prior without likelihood", "prior"),
+    "paddit-generic": paddit_arm("elastic deformation as large as PADDIT's", "generic"),
     "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
     "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),
 }

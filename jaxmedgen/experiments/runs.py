@@ -20,6 +20,7 @@ from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.pipeline import SampleStream
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
+from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
 from jaxmedgen.metrics import tables
@@ -96,8 +97,9 @@ def train_run(
 def show_run(
     config: ConfigDict, sources: Sources, system: System, result: FitResult, workdir: pathlib.Path
 ) -> None:
-    """What the trained system does: ``predictions/`` of validation subjects, else ``samples/``."""
+    """What it does: ``atlas/``; ``predictions/`` of validation subjects, else ``samples/``."""
     variables = evaluation_variables(result.state)
+    write_atlas(system, variables, sources.info.spacing, workdir / "atlas")
     if isinstance(system, CanPredict) and len(sources.validation):
         shown = subset(sources.validation, range(min(_SHOWN, len(sources.validation))))
         for case in evaluate_source(predictor(system, config), variables, shown):

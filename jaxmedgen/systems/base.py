@@ -98,6 +98,18 @@ class CanAlign(Protocol):
         ...
 
 
+@runtime_checkable
+class HasAtlas(Protocol):
+    """Summarises its training subjects by a template."""
+
+    def atlas(self, variables: PlayerVariables) -> Any:
+        """``image`` and ``variance`` ``[*s, c]``, ``label [*s]``, ``modes [m, d, *s, c]``.
+
+        Modes are the template moved along principal directions by d standard deviations.
+        """
+        ...
+
+
 def evaluation_variables(state: TrainState) -> dict[str, Variables]:
     """Each player's variables for use after training (averaged where there is an average)."""
     return {name: player.evaluation_variables() for name, player in state.players.items()}

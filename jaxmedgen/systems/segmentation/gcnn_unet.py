@@ -36,7 +36,7 @@ from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.optim import optimizer, schedule
 from jaxmedgen.train.state import TrainState, create_state
-from jaxmedgen.types import Augment, Batch
+from jaxmedgen.types import Augment, Batch, SubjectAugment, augment_for
 
 PLAYER = "segmenter"
 
@@ -63,7 +63,7 @@ class GroupSegmenter:
 
     net: GroupUNet3D | SteerableUNet
     settings: PlayerSettings
-    augmentation: Augment
+    augmentation: Augment | SubjectAugment
     blocks: Augmentation | None = None
     rotation: GroupRotation | None = None
     average_over: Group | None = None
@@ -106,11 +106,12 @@ class GroupSegmenter:
             image, label = self.rotation(turn_keys, image, label)
         if self.blocks is not None:
             image, label = self.blocks(block_keys, image, label)
+        augment = augment_for(self.augmentation, batch)
         if self.ramp:
             strength = jnp.clip(batch["index"] / self.ramp, 0.0, 1.0)
-            image, label = apply_ramped(self.augmentation, strength, keys, image, label)
+            image, label = apply_ramped(augment, strength, keys, image, label)
         else:
-            image, label = self.augmentation(keys, image, label)
+            image, label = augment(keys, image, label)
         if not jnp.issubdtype(label.dtype, jnp.floating):
             return {**batch, "image": image, "label": label}
         return {**batch, "image": image, "label": jnp.argmax(label, -1), "soft_label": label}

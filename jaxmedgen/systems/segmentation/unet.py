@@ -30,7 +30,7 @@ from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.optim import optimizer, schedule
 from jaxmedgen.train.state import TrainState, create_state
-from jaxmedgen.types import Augment, Batch
+from jaxmedgen.types import Augment, Batch, SubjectAugment, augment_for
 
 PLAYER = "segmenter"
 
@@ -56,7 +56,7 @@ class Segmenter:
 
     net: UNet
     settings: PlayerSettings
-    augmentation: Augment
+    augmentation: Augment | SubjectAugment
     synthesis: LabelToImage | None = None
     synthesis_probability: float = 0.0
     channels: int = 1
@@ -107,11 +107,12 @@ class Segmenter:
         label = batch["label"]
         if self.target_of:
             label = jnp.asarray(self.target_of, jnp.int32)[label]
+        augment = augment_for(self.augmentation, batch)
         if self.ramp:
             strength = self._strength(batch)
-            image, label = apply_ramped(self.augmentation, strength, keys, batch["image"], label)
+            image, label = apply_ramped(augment, strength, keys, batch["image"], label)
         else:
-            image, label = self.augmentation(keys, batch["image"], label)
+            image, label = augment(keys, batch["image"], label)
         if not jnp.issubdtype(label.dtype, jnp.floating):
             return {"image": image, "label": label}
         # Integer labels stay for whoever shows samples; unused in the step, they cost nothing.

@@ -1,0 +1,126 @@
+"""Arms that deform by PADDIT's velocities, sampled for the labelled subjects of one run.
+
+Template and samples see the labelled training subjects of the run and nobody else.
+"""
+
+import dataclasses
+import math
+import pathlib
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxmedgen import configuration
+from jaxmedgen.augment.draws import Draw
+from jaxmedgen.augment.policy import Augmentation
+from jaxmedgen.augment.posterior import PosteriorAugmentation, PosteriorMode
+from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.spatial import Spatial
+from jaxmedgen.data.build import Sources
+from jaxmedgen.data.sources import Source, subset
+from jaxmedgen.experiments.training import train
+from jaxmedgen.ops.control_grids import random_bspline_displacement
+from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.train.progress import Progress
+from jaxmedgen.types import Augment, SubjectAugment
+
+PROBABILITY = 0.5
+_CURVATURE = 2000
+"""Coordinates a subject up to which the sampler's mass takes in the likelihood's curvature."""
+
+Kind = PosteriorMode | Literal["map", "geodesic", "generic"]
+
+
+def train_paddit(
+    config: ConfigDict, labelled: Source, workdir: pathlib.Path, seed: int, kind: Kind
+) -> Augment | SubjectAugment:
+    """Estimates the template of some subjects, samples their velocities, and deforms by them.
+
+    A training that was stopped is gone on with, a finished one is read.
+
+    Args:
+        config: of the segmenter's training; other stages of its augmentation preset are kept.
+        labelled: the subjects.
+        workdir: folder of the training.
+        seed: of the chains.
+        kind: a mode of `PosteriorAugmentation`; ``map`` has the modes only, ``geodesic`` shoots
+            instead of the exponential; ``generic`` is an elastic deformation (B-spline) as large as
+            the posterior's samples (root mean square), for comparison.
+
+    Raises:
+        ValueError: the segmenter is trained on patches.
+    """
+    if tuple(config.patch_size):
+        raise ValueError(
+            f"the paddit arms deform whole images, not patches of {tuple(config.patch_size)}: set "
+            "--config.patch_size='()'"
+        )
+    made = _config(config, labelled, seed, kind)
+    nobody = subset(labelled, ())
+    system = build_system(made, labelled.info)
+    sources = Sources(labelled, nobody, nobody, labelled.info)
+    result = train(made, sources, system, workdir, progress=Progress(quiet=True))
+    (variables,) = evaluation_variables(result.state).values()
+    draws = variables["chains"]["draws"]
+    draws = draws.reshape(len(labelled), -1, *draws.shape[3:])
+    policy = preset(config.augment.preset, labelled.info.spacing, classes=labelled.info.num_classes)
+    augmentation = PosteriorAugmentation(
+        system.flow,
+        variables["params"]["prior"],
+        draws,
+        kind if kind in ("cross", "swap", "prior") else "posterior",
+        policy,
+        tuple(float(s) for s in labelled.info.spacing),
+        PROBABILITY,
+    )
+    if kind != "generic":
+        return augmentation
+    return generic(augmentation, made.data.shape, seed)
+
+
+def generic(
+    model: PosteriorAugmentation, shape: tuple[int, ...], seed: int, count: int = 64
+) -> Augmentation:
+    """Elastic deformations by a B-spline grid, as large as the model's samples in root mean square.
+
+    Args:
+        model: whose size to match.
+        shape: of the images.
+        seed: of the draws that sizes are estimated from.
+        count: their number.
+    """
+    keys = jax.random.split(jax.random.key(seed), count)
+    case = jnp.arange(count) % model.draws.shape[0]
+    mm = jnp.asarray(model.spacing)
+
+    def size(u):
+        return jnp.sqrt(jnp.mean(jnp.sum((u * mm) ** 2, -1)))
+
+    wanted = jax.jit(lambda keys: size(model.displacement(case, keys)))(keys)
+    unit = size(random_bspline_displacement(keys, shape, model.spacing, amplitude=1.0))
+    amplitude = float(wanted / unit)
+    spatial = model.policy.spatial or Spatial(spacing=model.spacing)
+    elastic = Draw(amplitude, amplitude, p=model.probability)
+    return dataclasses.replace(model.policy, spatial=dataclasses.replace(spatial, elastic=elastic))
+
+
+def _config(config: ConfigDict, labelled: Source, seed: int, kind: Kind) -> ConfigDict:
+    """The `paddit` configuration for images of the subjects' shape."""
+    shape = tuple(int(n) for n in np.shape(labelled[0]["image"])[:-1])
+    options = {"map": "arm=map", "geodesic": "flow=geodesic"}
+    made = configuration.load_config(f"paddit:cpu,{options.get(kind, 'arm=paddit')}")
+    with made.unlocked():
+        made.seed, made.batch_size, made.eval_every = seed, len(labelled), 0
+        made.data.shape = shape
+        sampling, axes = made.model.sampling, len(shape)
+        made.model.temperature = 1.5**axes
+        if axes == 3:  # volumes: fewer transitions, for the sake of time
+            sampling.update(chains=1, draws=min(sampling.draws, 10), thinning=2)
+        points = math.prod(math.ceil((n - 1) / 8) + 1 for n in shape) * axes
+        if points > _CURVATURE:
+            sampling.mass = "prior"
+        made.parallel.update(backend="jit", data=1, space=1)
+    return made

@@ -30,6 +30,7 @@ setuptools.setup(
         "chex",
         "flax>=0.12",
         "grain>=0.2.12",
+        "importlib_resources",  # etils needs it and does not say so
         "jax>=0.10",
         "jaxtyping",
         "jinja2",
@@ -52,7 +53,7 @@ setuptools.setup(
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "bench": ["torch", "monai"],
-        "dev": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "dev": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"],
         "docs": ["mkdocs", "mkdocs-material"],
     },
     entry_points={"console_scripts": ["jaxmedgen=jaxmedgen.cli.main:main"]},

@@ -6,12 +6,23 @@ import re
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AbstractDevice,
+    AbstractMesh,
+    AxisType,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+)
 
 
 def gpu_kernels(f, *arguments):
     """Names of the Triton kernels that `f` runs on an NVIDIA GPU, in order."""
-    lowered = jax.jit(f).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+    kind = AbstractDevice(device_kind="NVIDIA H100", num_cores=None, platform="gpu")
+    mesh = AbstractMesh((1,), ("all",), (AxisType.Explicit,), abstract_device=kind)
+    arguments = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arguments]
+    with jax.sharding.use_abstract_mesh(mesh):  # from jax 0.11 on kernels ask which GPU
+        lowered = jax.jit(f).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
     calls = [line for line in lowered.splitlines() if "__gpu$xla.gpu.triton" in line]
     return [re.search(r'\bname = "(\w+)"', line).group(1) for line in calls]
 

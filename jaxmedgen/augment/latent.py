@@ -50,6 +50,8 @@ class LatentAugmentation:
         unwarp: whether ``instance`` and ``mixed`` undo the subject's own map first; False deforms
             the image as it is.
         probability: chance that a sample is transformed at all.
+        redraw: ``keys, image -> image`` in the common frame with another appearance, which is shown
+            in place of the real one. Decoded images are blurred: None deforms the real image.
     """
 
     encode: Callable[[Array], tuple[Array, Array]]
@@ -62,12 +64,18 @@ class LatentAugmentation:
     blend: Blend = "pick"
     unwarp: bool = True
     probability: float | int = 0.5
+    redraw: Callable[[Array, Array], Array] | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("naive", "instance", "mixed"):
             raise ValueError(f"mode='{self.mode}': choose naive, instance or mixed")
         if self.blend not in ("pick", "dirichlet"):
             raise ValueError(f"blend='{self.blend}': choose pick or dirichlet")
+        if self.redraw is not None and (self.mode == "naive" or not self.unwarp):
+            raise ValueError(
+                "redraw= shows images in the common frame, so labels must be brought there too: "
+                "set mode to 'instance' or 'mixed' and unwarp=True"
+            )
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability={self.probability} is none: use 0 to 1")
         if self.mode == "mixed" and self.blend == "pick" and len(self.means) < 2:
@@ -87,28 +95,35 @@ class LatentAugmentation:
             label: class indices, moved by the same map (linear weights of the classes, the
                 largest wins).
         """
-        draw_keys, on_keys = split_keys(keys, 2)
-        coordinates = self.coordinates(draw_keys, image)
+        draw_keys, on_keys, redraw_keys = split_keys(keys, 3)
+        coordinates, common = self._coordinates(draw_keys, image)
         on = jax.vmap(jax.random.bernoulli, (0, None))(on_keys, self.probability)
 
         def choose(a, b):
             return jnp.where(on.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
 
-        moved = resample(image, coordinates)
+        if self.redraw is None:
+            moved = resample(image, coordinates)
+        else:
+            moved = resample(self.redraw(redraw_keys, image), common)
         return choose(moved, image), choose(resample_labels(label, coordinates, order=1), label)
 
     def coordinates(
         self, keys: Key[Array, " b"], image: Float[Array, " b *s c"]
     ) -> Float[Array, " b *s n"]:
         """Where each voxel of the deformed images looks, in voxels."""
+        return self._coordinates(keys, image)[0]
+
+    def _coordinates(self, keys, image):
+        """The same, and where it looks in an image of the common frame."""
         shape = image.shape[1:-1]
         own, spread = self.encode(image)
         z = self.draw(keys, own, spread)
-        points = self.transformer.coordinates(self.decode(z), shape)
+        points = common = self.transformer.coordinates(self.decode(z), shape)
         if self.unwarp and self.mode != "naive":
             # T(z) T(m)^-1 x at p is x(phi_m^-1(phi_z(p))).
             points = self.transformer.move(self.decode(own), points, shape, inverse=True)
-        return jax.lax.stop_gradient(points)
+        return jax.lax.stop_gradient((points, common))
 
     def draw(
         self,

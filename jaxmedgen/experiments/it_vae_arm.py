@@ -1,9 +1,13 @@
 """Deformations drawn from an IT-VAE of the labelled training subjects of one run."""
 
+import json
 import pathlib
+import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
@@ -11,16 +15,25 @@ from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import Source, subset
 from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
+from jaxmedgen.train.environment import write_json
 
 _STEPS = 600
 _BATCH = 8
+_SECONDS = "seconds.json"
 _GRID_SPACING = 8
 """Least distance of control points in voxels; there are at most 8 an axis."""
 
 
 def train_it_vae(
-    config: ConfigDict, labelled: Source, workdir: pathlib.Path, seed: int, mode: LatentMode
+    config: ConfigDict,
+    labelled: Source,
+    workdir: pathlib.Path,
+    seed: int,
+    mode: LatentMode,
+    *,
+    redrawn: bool = False,
 ) -> LatentAugmentation:
     """Trains a C-VITAE on some subjects' images and returns its deformations.
 
@@ -32,6 +45,7 @@ def train_it_vae(
         workdir: folder of the training.
         seed: of the training.
         mode: how latent vectors are drawn; ``mixed`` becomes ``instance`` for a single subject.
+        redrawn: shows decoded images of appearances near the subject's own, not the real ones.
 
     Raises:
         ValueError: the segmenter is trained on patches.
@@ -41,17 +55,43 @@ def train_it_vae(
             f"the it-vae arms deform whole images, not patches of {tuple(config.patch_size)}: set "
             "--config.patch_size='()'"
         )
+    started = time.perf_counter()
     made = _config(config, labelled, seed)
     nobody = subset(labelled, ())
     system = build_system(made, labelled.info)
-    result = train(made, Sources(labelled, nobody, nobody, labelled.info), system, workdir)
+    sources = Sources(labelled, nobody, nobody, labelled.info)
+    # The study's folder of compiled programs, if there is one: seeds have the same program.
+    cache = jax.config.jax_compilation_cache_dir
+    cache = pathlib.Path(cache) if cache else None
+    result = train(made, sources, system, workdir, cache=cache)
     variables = evaluation_variables(result.state)
     encode = jax.jit(lambda image: system.encode(variables, image)[0])
     found = [encode(jnp.asarray(labelled[i]["image"])[None]) for i in range(len(labelled))]
     posterior = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    if not (workdir / _SECONDS).exists():
+        write_json(workdir / _SECONDS, time.perf_counter() - started)
     if len(labelled) == 1 and mode == "mixed":
         mode = "instance"
-    return system.augmentation(variables, posterior, mode)
+    redraw = _appearance(system, variables) if redrawn else None
+    return system.augmentation(variables, posterior, mode, redraw=redraw)
+
+
+def _appearance(system: ItVae, variables: PlayerVariables) -> Callable[[Array, Array], Array]:
+    """Images in the common frame, of draws from ``q(z_A|x)``."""
+    net, model = system.net, variables[PLAYER]
+
+    def redraw(keys, image):
+        draw = jax.vmap(lambda key: jax.random.normal(key, (net.appearance,)))
+        noise = jnp.pad(draw(keys), [(0, 0), (net.perspective, 0)])
+        found = net.apply(model, image, noise)
+        return net.apply(model, found.z_appearance, len(image), method="decode_appearance")[0]
+
+    return redraw
+
+
+def training_seconds(workdir: pathlib.Path) -> float:
+    """What the finished training in a folder cost (its last call, if it was stopped)."""
+    return float(json.loads((workdir / _SECONDS).read_text()))
 
 
 def _config(config: ConfigDict, labelled: Source, seed: int) -> ConfigDict:

@@ -92,6 +92,27 @@ def test_without_unwarping_the_map_is_added():
     assert {tuple(row) for row in np.round(found).astype(int)} == {(4, 0), (4, -4)}
 
 
+def test_another_appearance_stands_where_the_label_does():
+    """A redrawn image, here a brighter blob in the common frame, goes where the label goes."""
+
+    def redraw(keys, image):
+        del keys
+        return jnp.broadcast_to(3 * subject(jnp.zeros(2))[0], image.shape)
+
+    transform = augmentation("mixed", temperature=0, redraw=redraw)
+
+    @jax.jit
+    def deformed(z):
+        many = [jnp.broadcast_to(x, (64, *x.shape[1:])) for x in subject(z)]
+        return transform(jax.random.split(jax.random.key(0), 64), *many)
+
+    image, label = map(np.asarray, deformed(jnp.array([4.0, 0.0])))
+    assert ((image[..., 0] > 1.5) == (label > 0)).mean() > 0.97
+    assert image.max() > 2.5
+    with pytest.raises(ValueError, match="common frame"):
+        augmentation("naive", redraw=redraw)
+
+
 def test_probability_leaves_samples_bit_for_bit():
     @jax.jit
     def same(z):

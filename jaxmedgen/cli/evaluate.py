@@ -7,7 +7,8 @@ from jaxmedgen.cli.common import Parser, prepare_jax, workdir_argument
 EXAMPLE = """Scores a trained run: Dice, IoU, HD95 and ASSD per class and case.
 
 Writes evaluation.json and evaluation.csv to the workdir, test metrics to metrics.jsonl and
-pictures to predictions/.
+pictures to predictions/. A model that registers groups of images is scored by how well their
+labels agree afterwards: alignment.json and aligned/.
 
 examples:
   bin/evaluate --workdir work/unet                      # its own test subjects

@@ -7,6 +7,8 @@ from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 
 EXAMPLE = """Writes synthetic labelled scans as NIfTI (images/ and labels/) with a picture.
 
+A trained model of deformations (configs/it_vae.py) moves its training subjects with their labels.
+
 examples:
   bin/sample --config configs/synthseg.py --count 8 --output work/samples
   bin/sample --workdir work/synthseg --count 8 --output work/samples

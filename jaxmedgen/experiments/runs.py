@@ -17,15 +17,24 @@ from jaxmedgen.data.build import Sources, build_sources, folder_source, preproce
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
-from jaxmedgen.data.pipeline import SampleStream
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
 from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
+from jaxmedgen.experiments.groupwise import evaluate_alignment
+from jaxmedgen.experiments.samples import write_deformed, write_samples
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
 from jaxmedgen.metrics import tables
-from jaxmedgen.report.pictures import montage, save_png, three_planes
-from jaxmedgen.systems.base import CanPredict, CanSample, System, build_system, evaluation_variables
+from jaxmedgen.report.pictures import save_png, three_planes
+from jaxmedgen.systems.base import (
+    CanAlign,
+    CanDeform,
+    CanPredict,
+    CanSample,
+    System,
+    build_system,
+    evaluation_variables,
+)
 from jaxmedgen.train.checkpoint import Checkpointer
 from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.metrics_log import MetricsLog
@@ -183,6 +192,12 @@ def evaluate_run(
         ValueError: the system cannot predict, or there are no test subjects.
     """
     run = open_run(workdir)
+    if isinstance(run.system, CanAlign) and not isinstance(run.system, CanPredict):
+        variables, step = run.variables(kind)
+        evaluate_alignment(
+            run.system, variables, _evaluation_source(run, data), workdir, console, step=step
+        )
+        return []
     if not isinstance(run.system, CanPredict):
         raise ValueError(f"{run.config.system} does not segment: it has nothing to evaluate")
     source = _evaluation_source(run, data)
@@ -247,42 +262,19 @@ def sample_run(
         run = open_run(workdir)
         config, system = run.config, run.system
         sources = build_sources(config.data)
-        if isinstance(system, CanSample):
+        if isinstance(system, CanSample | CanDeform):
             variables, _ = run.variables()
     else:
         sources = build_sources(config.data)
         system = build_system(config, sources.info)
-    if not isinstance(system, CanSample):
+    if isinstance(system, CanSample):
+        write_samples(config, sources, system, variables, output, count, seed)
+    elif isinstance(system, CanDeform) and variables:
+        write_deformed(sources, system, variables, output, count, seed)
+    elif isinstance(system, CanDeform):
+        raise ValueError(f"{config.system} deforms by what it has learned: give --workdir")
+    else:
         raise ValueError(f"{config.system} has no sampler")
-    write_samples(config, sources, system, variables, output, count, seed)
-
-
-def write_samples(
-    config: ConfigDict,
-    sources: Sources,
-    system: CanSample,
-    variables: dict[str, Variables],
-    output: pathlib.Path,
-    count: int,
-    seed: int,
-) -> None:
-    """Synthetic scans of the training label maps: ``images/``, ``labels/``, ``samples.png``.
-
-    Raises:
-        ValueError: this configuration makes no images.
-    """
-    draw = jax.jit(lambda keys, label: system.sample(variables, keys, label))
-    spacing, pictures = sources.info.spacing, []
-    stream = SampleStream(sources.train, seed, tuple(config.patch_size) or None)
-    for number in range(count):
-        label = jnp.asarray(stream[number]["label"])[None]
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 1)
-        image, made = (np.asarray(a[0]) for a in draw(keys, label))
-        name = f"sample_{number:04d}.nii.gz"
-        write_volume(output / "images" / name, image.squeeze(-1), _affine(spacing))
-        write_volume(output / "labels" / name, made.astype(np.uint8), _affine(spacing))
-        pictures.append(three_planes(image, made, spacing=spacing))
-    save_png(output / "samples.png", montage(pictures[:8], columns=2))
 
 
 def _affine(spacing: tuple[float, ...]) -> np.ndarray:

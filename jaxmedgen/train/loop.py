@@ -31,6 +31,9 @@ from jaxmedgen.train.trainable import (
 )
 
 _LAG = 2  # steps in flight before the host waits for metrics: keeps the device busy
+# The initial state is drawn once: on a CPU, compiling its random numbers well takes longer (20 s
+# for a small U-Net) than compiling the training step.
+_QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 def fit(
@@ -131,7 +134,8 @@ class _Run:
         self.stream.set_state(self.position)
         key = jax.random.key(self.settings.seed)
         # Compiled, so that the forward pass that shapes the parameters is never run.
-        state = jax.jit(self.system.init)(key, example)
+        quickly = _QUICKLY if jax.default_backend() == "cpu" else None
+        state = jax.jit(self.system.init, compiler_options=quickly)(key, example)
         host = None
         if self.checkpoints.latest() is not None:
             state, host = self.checkpoints.restore(state)

@@ -77,5 +77,6 @@ def _command(options: argparse.Namespace, overrides: Mapping[str, str]) -> str:
 
 def _names() -> list[str]:
     folder = pathlib.Path(__file__).resolve().parents[1] / "experiments" / "reproductions"
-    shared = ("record", "study")
-    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if m.name not in shared)
+    shared = ("record", "study", "it_vae_factors")
+    modules = pkgutil.iter_modules([str(folder)])
+    return sorted(m.name for m in modules if not m.ispkg and m.name not in shared)

@@ -8,6 +8,8 @@ import matplotlib
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxmedgen.report.results import AblationResults
 from jaxmedgen.report.summary import Summary
@@ -51,34 +53,48 @@ def arm_styles(results: AblationResults) -> dict[str, tuple[str, str]]:
 def budget_figure(results: AblationResults, summary: Summary) -> str:
     """Mean foreground Dice against the number of labelled cases, with 95 % intervals."""
     with matplotlib.rc_context(_STYLE):
-        figure = matplotlib.figure.Figure(figsize=(6.8, 3.4), layout="constrained")
-        axes = figure.add_subplot()
-        styles = arm_styles(results)
-        for i, arm in enumerate(results.arms):
-            rows = [row for row in summary.rows if row.arm == arm]
-            if not rows:
-                continue
-            # Budgets are equally spaced; arms stand side by side so that intervals do not overlap.
-            shift = min(0.08, 0.7 / len(results.arms)) * (i - (len(results.arms) - 1) / 2)
-            x = [results.budgets.index(row.budget) + shift for row in rows]
-            means = [row.score.mean for row in rows]
-            ends = [
-                [row.score.mean - row.score.low for row in rows],
-                [row.score.high - row.score.mean for row in rows],
-            ]
-            colour, marker = styles[arm]
-            axes.errorbar(
-                x, means, ends, color=colour, marker=marker, ms=5, lw=1.2, elinewidth=1.2,
-                capsize=2.5, label=arm,
-            )  # fmt: skip
-        axes.set_xticks(range(len(results.budgets)), [str(b) for b in results.budgets])
-        axes.set_xlim(-0.5, len(results.budgets) - 0.5)
-        axes.set_xlabel("labelled training cases")
-        axes.set_ylabel("mean foreground Dice")
-        axes.grid(axis="y", **_GRID)
-        axes.set_axisbelow(True)
-        _legend(figure, axes)
-        return _svg(figure)
+        return _svg(_budget_figure(results, summary))
+
+
+def budget_picture(results: AblationResults, summary: Summary) -> UInt8[np.ndarray, "h w 3"]:
+    """`budget_figure` as an RGB picture."""
+    with matplotlib.rc_context(_STYLE):
+        figure = _budget_figure(results, summary)
+        figure.set_dpi(130)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _budget_figure(results: AblationResults, summary: Summary) -> matplotlib.figure.Figure:
+    figure = matplotlib.figure.Figure(figsize=(6.8, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    styles = arm_styles(results)
+    for i, arm in enumerate(results.arms):
+        rows = [row for row in summary.rows if row.arm == arm]
+        if not rows:
+            continue
+        # Budgets are equally spaced; arms stand side by side so that intervals do not overlap.
+        shift = min(0.08, 0.7 / len(results.arms)) * (i - (len(results.arms) - 1) / 2)
+        x = [results.budgets.index(row.budget) + shift for row in rows]
+        means = [row.score.mean for row in rows]
+        ends = [
+            [row.score.mean - row.score.low for row in rows],
+            [row.score.high - row.score.mean for row in rows],
+        ]
+        colour, marker = styles[arm]
+        axes.errorbar(
+            x, means, ends, color=colour, marker=marker, ms=5, lw=1.2, elinewidth=1.2,
+            capsize=2.5, label=arm,
+        )  # fmt: skip
+    axes.set_xticks(range(len(results.budgets)), [str(b) for b in results.budgets])
+    axes.set_xlim(-0.5, len(results.budgets) - 0.5)
+    axes.set_xlabel("labelled training cases")
+    axes.set_ylabel("mean foreground Dice")
+    axes.grid(axis="y", **_GRID)
+    axes.set_axisbelow(True)
+    _legend(figure, axes)
+    return figure
 
 
 def case_figure(results: AblationResults, summary: Summary) -> str:

@@ -1,0 +1,40 @@
+"""``bin/reproduce gcnn_unet``: symmetry in the network, in the data, or nowhere.
+
+Sheet of the group-equivariant networks, "how to show it works here": claim A (pose), claim B (the
+talk's matched features against matched parameters), the harmonic texture task, exact equivariance
+of trained networks, and the talk's plot of Dice on truncated training sets.
+"""
+
+from jaxmedgen.experiments.reproductions.gcnn import pose, sizes, textures, truncated
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+
+PARTS = {
+    "Pose: trained on one, tested on others": pose,
+    "Matched features and matched parameters": sizes,
+    "Textures": textures,
+    "Truncated training sets of brains": truncated,
+}
+PUBLISHED = {
+    "talk": "figures only: on truncated BraTS2019 the equivariant U-Nets do not beat the baseline; "
+    "suspected cause: too few effective parameters (C4 with 3 filters, baseline with 12)",
+    "CubeNet, V group, ModelNet10 accuracy": {
+        "typical": 0.935,
+        "best": 0.942,
+        "with rotation averaging": 0.946,
+    },
+}
+
+
+def reproduce(options: Options) -> Reproduction:
+    """Runs the four parts (finished trainings are taken over) and checks the claims."""
+    parts = {heading: module.run(options) for heading, module in PARTS.items()}
+    return Reproduction(
+        system="gcnn_unet",
+        seeds=min(module.SEEDS for module in PARTS.values()),
+        seconds=sum(part.seconds for part in parts.values()),
+        claims=tuple(claim for part in parts.values() for claim in part.claims),
+        published=PUBLISHED,
+        table="\n\n".join(f"## {heading}\n\n{part.table}" for heading, part in parts.items()),
+        pictures={name: image for part in parts.values() for name, image in part.pictures.items()},
+        notes=tuple(note for part in parts.values() for note in part.notes),
+    )

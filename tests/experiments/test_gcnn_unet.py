@@ -1,13 +1,17 @@
-"""The claims of the group U-Net's reproduction, read off made-up scores; its tests' poses."""
+"""The claims of the group U-Net's reproduction, read off made-up scores; the scores behind them."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.experiments.arms import ArmInputs
 from jaxmedgen.experiments.reproductions.gcnn import parts, pose, sizes, textures, truncated
 from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.ops.groups import act_on_image
 from jaxmedgen.report.results import AblationResults, Run
 
 
@@ -32,22 +36,21 @@ def results(arms, budgets, seeds, cases, dice):
     )
 
 
-def test_pose_tests_hold_the_same_volumes_turned():
-    source = pose.poses((16, 16, 16), 0, 8)
-    names = source.info.case_names
-    assert len(names) == pose.VOLUMES * 25 == len(set(names))
-    record = source[0]
-    for g, matrix in enumerate(pose.TURNED, 1):
-        turned = source[names.index(f"turned-0-{g}")]
-        # Where voxel p of the canonical volume has gone: g p about the centre.
-        where = np.argwhere(record["label"] > 0)
-        moved = np.rint((where - 7.5) @ matrix.T + 7.5).astype(int)
-        np.testing.assert_array_equal(
-            turned["label"][tuple(moved.T)], record["label"][tuple(where.T)]
-        )
-        np.testing.assert_array_equal(
-            turned["image"][tuple(moved.T)], record["image"][tuple(where.T)]
-        )
+def test_dice_by_turn_sees_what_a_network_makes_of_turned_volumes():
+    record = RotatedLesions(1, (16, 16, 16), pose="canonical")[0]
+    truth = jax.nn.one_hot(record["label"], 3)[None]
+
+    def knows_one_pose(x):  # the canonical volume's segmentation, whatever it is shown
+        return truth
+
+    def knows_all(x):
+        turned = [act_on_image(jnp.asarray(record["image"])[None], m) for m in pose.GROUP.matrices]
+        (g,) = [g for g, y in enumerate(turned) if jnp.array_equal(x, y)]
+        return act_on_image(truth, pose.GROUP.matrices[g])
+
+    scores = pose.dice_by_turn(knows_one_pose, record)
+    assert len(scores) == 24 and scores[0] == 1 and max(scores[1:]) < 1
+    assert pose.dice_by_turn(knows_all, record) == [1.0] * 24
 
 
 TURNED = {"baseline": 0.3, "turns": 0.5, "turns-4x": 0.69, "octahedral": 0.7}
@@ -55,21 +58,22 @@ TURNED = {"baseline": 0.3, "turns": 0.5, "turns-4x": 0.69, "octahedral": 0.7}
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_pose_claims(exact):
-    def dice(arm, budget, seed, case):
-        kind, volume, *_ = case.split("-")
-        value = {"canonical": 0.7, "turned": TURNED[arm], "random": 0.2}[kind]
-        broken = 0.002 * (not exact and seed == 1 and kind == "turned")
-        return value - broken + 0.01 * int(volume)
-
-    cases = [f"{kind}-{v}" for kind in ("canonical", "random") for v in range(3)]
-    cases += [f"turned-{v}-{g}" for v in range(3) for g in (1, 2)]
-    found = results(pose.ARMS, (pose.BUDGET,), 2, cases, dice)
-    kept, lost, turns, longer = pose.claims(found)
+    volumes = 0.01 * np.arange(3)
+    scores = {
+        arm: {
+            "canonical": 0.7 + volumes * np.ones((2, 1)),
+            "turned": dice + volumes - np.array([[0.0], [0.0 if exact else 0.002]]),
+            "random": 0.2 + volumes * np.ones((2, 1)),
+        }
+        for arm, dice in TURNED.items()
+    }
+    kept, lost, turns, longer = pose.claims(scores)
     assert kept.holds is exact and kept.measured == pytest.approx(0 if exact else 2e-3)
     assert lost.holds and lost.measured == pytest.approx(0.4, abs=2e-3)
     assert turns.holds and turns.measured == pytest.approx(0.51, abs=2e-3)
     assert longer.holds and longer.measured == pytest.approx(-0.01)
-    assert "| octahedral" in pose.table(found, {"octahedral": [1e-6]})
+    table = pose.table(scores, dict.fromkeys(scores, 1e-6)).splitlines()
+    assert table[-1].startswith("| octahedral") and "0.710 (sd 0.000)" in table[-1]
 
 
 def test_size_claims():
@@ -99,11 +103,8 @@ def test_arms_keep_the_size_of_the_study(tmp_path):
     config = parts.settings(Options(tmp_path), net__base_filters="12", data__train="1")
     data = load_config("gcnn_unet:cpu", {"data.shape": "(16, 16, 16)"}).data
     inputs = ArmInputs(config, build_sources(data).train, tmp_path, 0, tmp_path)
-    for arm, changed in {**truncated.ARMS, **pose.ARMS}.items():
+    for arm, changed in {**truncated.ARMS, **sizes.ARMS}.items():
         changes = changed.prepare(inputs).changes
-        assert changes["steps"] == config.steps * (pose.LONGER if arm == "turns-4x" else 1)
-        assert changes["augment.group"] == {"turns": "O", "turns-4x": "O"}.get(
-            arm, "C4" if arm == "baseline-turned" else ""
-        )
+        assert changes["augment.group"] == ("C4" if arm == "baseline-turned" else "")
         if arm != "steerable":
             assert changes["net"]["base_filters"] == 12

@@ -1,25 +1,20 @@
 """What the parts share: networks as arms of a study, studies in folders, trained networks."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmedgen import configuration
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import Sources, preprocessing
-from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.data.build import Sources
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining
 from jaxmedgen.experiments.reproductions.record import Claim, Options
-from jaxmedgen.experiments.runs import TrainedRun
-from jaxmedgen.experiments.study import Study, scores_path
+from jaxmedgen.experiments.study import Study
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
 from jaxmedgen.report.results import AblationResults
 from jaxmedgen.report.summary import Summary, score_matrix, summarise
-from jaxmedgen.systems.base import PlayerVariables, System, build_system
 
 _OF_THE_STUDY = ("base_filters", "depth", "norm", "dropout", "dtype", "remat")
 
@@ -43,23 +38,22 @@ class Part:
     notes: tuple[str, ...] = ()
 
 
-def settings(options: Options, **own: str) -> ConfigDict:
-    """The baseline of `configs/gcnn_unet.py` with a part's settings, then the user's.
+def settings(options: Options, arm: str = "baseline", **own: str) -> ConfigDict:
+    """An arm of `configs/gcnn_unet.py` with a part's settings, then the user's.
 
     Keys of `own` have two underscores for the dot: ``data__train="8"``.
     """
     changes = {key.replace("__", "."): value for key, value in own.items()}
-    return load_config("gcnn_unet:cpu,arm=baseline", {**changes, **options.overrides})
+    return load_config(f"gcnn_unet:cpu,arm={arm}", {**changes, **options.overrides})
 
 
-def network(description: str, name: str, group: str = "O", longer: int = 1, **changes: int) -> Arm:
+def network(description: str, name: str, group: str = "O", **changes: int) -> Arm:
     """An arm of `configs/gcnn_unet.py` as an arm of a study, at the study's size.
 
     Args:
         description: one line for the report.
         name: of the arm.
         group: of the arms that turn images or average predictions.
-        longer: its training has so many times the study's steps.
         **changes: settings of its network that differ from the file's.
     """
 
@@ -73,7 +67,6 @@ def network(description: str, name: str, group: str = "O", longer: int = 1, **ch
                 "net": net,
                 "augment.preset": config.augment.preset,
                 "augment.group": config.augment.group,
-                "steps": longer * inputs.config.steps,
             }
         )
 
@@ -96,15 +89,10 @@ def study(
     return results, summarise(results)
 
 
-def trained(
-    workdir: pathlib.Path, arm: str, budget: int, seed: int, info: DatasetInfo
-) -> tuple[System, PlayerVariables]:
-    """The system of a finished run of a study, and its last weights."""
-    folder = scores_path(workdir, arm, budget, seed).parent
-    config = configuration.from_json((folder / "config.json").read_text())
-    system = build_system(config, info)
-    run = TrainedRun(folder, config, info, preprocessing(config.data), system)
-    return system, run.variables()[0]
+def spread(by_seed: np.ndarray) -> str:
+    """Mean and, for more than one seed, standard deviation."""
+    deviation = f" (sd {by_seed.std(ddof=1):.3f})" if len(by_seed) > 1 else ""
+    return f"{by_seed.mean():.3f}{deviation}"
 
 
 def difference(results: AblationResults, arm: str, budget: int) -> PairedDifference:

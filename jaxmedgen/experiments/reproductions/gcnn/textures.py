@@ -5,7 +5,6 @@ Accuracy of the toy network of Andrearczyk et al. with each layer, on cubes none
 
 import dataclasses
 import json
-import pathlib
 import time
 
 import jax
@@ -73,7 +72,7 @@ def _run(options: Options, arm: str, seed: int) -> dict[str, float]:
         system,
         folder,
         progress=options.progress,
-        cache=_cache(options.workdir),
+        cache=options.workdir / "cache",
         name=f"{arm}, seed {seed}",
     )
     variables = evaluation_variables(result.state)
@@ -84,10 +83,6 @@ def _run(options: Options, arm: str, seed: int) -> dict[str, float]:
     }
     write_json(path, found)
     return found
-
-
-def _cache(workdir: pathlib.Path) -> pathlib.Path:
-    return workdir / "textures" / "cache"
 
 
 def accuracy(system: CanClassify, variables: PlayerVariables, sources: Sources) -> float:

@@ -37,6 +37,7 @@ def run(options: Options) -> Part:
         options,
         steps="120",
         batch_size="2",
+        patch_size="()",
         net__norm="instance",
         data__kind="brain",
         data__contrasts="('t1ce', 'flair')",

@@ -30,7 +30,7 @@ from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.environment import write_json
 
 SEEDS = 3
-STEPS = 150
+STEPS = 200
 LONGER = 4
 VOLUMES = 4
 GROUP = point_group("O")

@@ -19,7 +19,7 @@ from jaxmedgen.metrics.statistics import mean_interval
 from jaxmedgen.report.results import AblationResults
 
 BUDGETS = (4, 8, 16)
-SEEDS = 3
+SEEDS = 2
 ARMS = {
     "baseline": network("no symmetry", "baseline"),
     "c4-features": network("C4, as many feature maps", "c4_features"),
@@ -31,7 +31,7 @@ def run(options: Options) -> Part:
     """Trains every arm on every number of volumes and checks the claims."""
     config = settings(
         options,
-        steps="150",
+        steps="200",
         data__train=str(max(BUDGETS)),
         data__validation="0",
         data__train_pose="random",

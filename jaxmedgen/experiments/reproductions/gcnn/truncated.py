@@ -35,10 +35,8 @@ def run(options: Options) -> Part:
     """Trains every arm on every number of brains and draws the curve."""
     config = settings(
         options,
-        steps="120",
+        steps="80",
         batch_size="2",
-        patch_size="()",
-        net__norm="instance",
         data__kind="brain",
         data__contrasts="('t1ce', 'flair')",
         data__lesions="('tumour',)",

@@ -17,4 +17,11 @@ def get_config(argument: str = "") -> ConfigDict:
     config = load_config("ablation:cpu").unlock()
     config.update(steps=250, eval_every=125, checkpoint_every=125)
     config.data.update(validation=2, test=8)
+    # Synthesis keeps to T1-weighted scans (background, CSF, grey, white): to learn any contrast
+    # takes thousands of steps.
+    config.augment.synthesis.update(
+        contrast_means=((0.0, 1.0), (0.05, 0.3), (0.4, 0.65), (0.7, 1.0)),
+        deviation=(0.02, 0.09),
+        gamma=0.2,
+    )
     return config

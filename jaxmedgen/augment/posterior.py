@@ -52,7 +52,7 @@ class PosteriorAugmentation:
     flow: VelocityFlow
     hyper: Hyper
     draws: Float[Array, " k samples *x"]
-    mode: PosteriorMode
+    mode: PosteriorMode | str
     policy: Augmentation
     spacing: tuple[float, ...]
     probability: float | int = 0.5

@@ -18,10 +18,11 @@
 `genseg2d`                        B-spline grid, rotation, zoom, flips, intensity shift; reflected
 `intensity`                       mild intensity changes
 `light`, `diffeomorphic`          the same, a left-right flip, and a small affine map or `diffeo`
+`diffeomorphic_geodesic`          the same with `geodesic`
 ================================  ==================================================================
 
-`diffeomorphic` and `light` share the intensity stage and the flip: between them only the kind of
-deformation differs. Left-right flips assume that sides run along `left_right_axis`.
+`light` and the two `diffeomorphic` ones share the intensity stage and the flip: between them only
+the kind of deformation differs. Left-right flips assume that sides run along `left_right_axis`.
 
 Sources: nnU-Net (Isensee et al. 2021), BraTS-tuned variant (Isensee et al. 2020), TorchIO's
 conventions for gamma, bias field and B-spline grid, GenSeg. Rotation stays at 30 degrees in 2D,
@@ -86,6 +87,7 @@ _INTENSITIES: Mapping[str, Intensity] = {
     "intensity": _LIGHT,
     "light": _LIGHT,
     "diffeomorphic": _LIGHT,
+    "diffeomorphic_geodesic": _LIGHT,
 }
 _OTHER_STAGES: Mapping[str, Augmentation] = {
     "manifold_mixup": Augmentation(feature_mixup=Mixup()),
@@ -101,7 +103,7 @@ _SYNONYMS: Mapping[str, str] = {
     "corruption": "cutout+cutmix",
     "interpolation": "mixup+manifold_mixup",
 }
-_LEFT_RIGHT = ("light", "diffeomorphic")
+_LEFT_RIGHT = ("light", "diffeomorphic", "diffeomorphic_geodesic")
 _ALL_AXES = ("flip", "nnunet3d", "nnunet_brats", "classic_brats", "genseg2d")
 _MOVES = ("affine", "elastic", "elastic_noise", "diffeo", "geodesic")
 
@@ -191,7 +193,7 @@ def _moves(name: str, spacing: tuple[float, ...]) -> dict[str, Any]:
         return {"elastic_noise": Draw(0, 900 if len(spacing) == 3 else 200, p=0.3)}
     if name in ("diffeo", "diffeomorphic"):
         return {"deformation": Draw(1, 4, p=0.5)}
-    if name == "geodesic":
+    if name in ("geodesic", "diffeomorphic_geodesic"):
         return {"geodesic": Draw(1, 4, p=0.5)}
     if name == "light":
         return {"rotation": Draw(-10, 10, p=0.5), "scale": Draw(0.9, 1.1, p=0.5)}

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxmedgen.augment.latent import LatentMode
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.sources import Source
-from jaxmedgen.experiments.it_vae_arm import train_it_vae
+from jaxmedgen.experiments.it_vae_arm import train_it_vae, training_seconds
 from jaxmedgen.experiments.paddit_arm import Kind, train_paddit
 from jaxmedgen.types import Augment, SubjectAugment
 
@@ -31,12 +31,14 @@ class ArmInputs:
         labelled: labelled training subjects of this run.
         workdir: folder for what the arm trains (an augmentation model).
         seed: of this run.
+        shared: folder for models that several arms of this run take: same subjects, same seed.
     """
 
     config: ConfigDict
     labelled: Source
     workdir: pathlib.Path
     seed: int
+    shared: pathlib.Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +49,12 @@ class ArmTraining:
         changes: dotted configuration keys and their values; a mapping takes the place of the whole
             group.
         augmentation: replaces the preset's augmentation, for learned transforms.
+        seconds: what its model cost, also where another arm has trained it; None: what it took.
     """
 
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     augmentation: Augment | SubjectAugment | None = None
+    seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +119,16 @@ def network_arm(description: str, name: str) -> Arm:
     return Arm(description, prepare)
 
 
-def latent_arm(description: str, mode: LatentMode) -> Arm:
+def latent_arm(description: str, mode: LatentMode, *, redrawn: bool = False) -> Arm:
     """An arm of deformations from an IT-VAE of the run's labelled subjects."""
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        made = train_it_vae(inputs.config, inputs.labelled, inputs.workdir, inputs.seed, mode)
+        folder = inputs.shared / "it_vae"
+        made = train_it_vae(
+            inputs.config, inputs.labelled, folder, inputs.seed, mode, redrawn=redrawn
+        )
         settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
-        return ArmTraining(settings, made)
+        return ArmTraining(settings, made, training_seconds(folder))
 
     return Arm(description, prepare)
 
@@ -130,8 +137,10 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
     """An arm of deformations by PADDIT's model of the run's labelled subjects."""
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        made = train_paddit(inputs.config, inputs.labelled, inputs.workdir, inputs.seed, kind)
-        return ArmTraining({"augment.synthesis_probability": 0.0}, made)
+        made, seconds = train_paddit(
+            inputs.config, inputs.labelled, inputs.shared, inputs.seed, kind
+        )
+        return ArmTraining({"augment.synthesis_probability": 0.0}, made, seconds)
 
     return Arm(description, prepare)
 
@@ -176,6 +185,11 @@ ARMS: dict[str, Arm] = {
     "itvae-naive": latent_arm("IT-VAE: deformations of its prior", "naive"),
     "itvae-instance": latent_arm("IT-VAE: deformations near the subject's own", "instance"),
     "itvae-mixed": latent_arm("IT-VAE: subjects in the perspective of others", "mixed"),
+    "itvae-decoded": latent_arm(
+        "IT-VAE: decoded images of appearances like the subject's, others' perspective",
+        "mixed",
+        redrawn=True,
+    ),
     "paddit": paddit_arm("PADDIT: subjects warped to their template by HMC samples", "posterior"),
     "paddit-map": paddit_arm("PADDIT with the most probable deformations only", "map"),
     "paddit-geodesic": paddit_arm("PADDIT with geodesics for the exponential", "geodesic"),
@@ -189,10 +203,11 @@ ARMS: dict[str, Arm] = {
 
 
 def prepare_arm(arm: Arm, inputs: ArmInputs) -> tuple[ArmTraining, float]:
-    """Runs an arm's preparation; returns its result and the seconds it took."""
+    """Runs an arm's preparation; returns its result and the seconds that its model cost."""
     start = time.perf_counter()
     training = arm.prepare(inputs)
-    return training, time.perf_counter() - start
+    took = time.perf_counter() - start
+    return training, took if training.seconds is None else training.seconds
 
 
 def select_arms(names: Sequence[str]) -> dict[str, Arm]:

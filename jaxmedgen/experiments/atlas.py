@@ -9,13 +9,13 @@ from matplotlib import colormaps
 
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.report.pictures import montage, save_png, three_planes
-from jaxmedgen.systems.base import HasAtlas, PlayerVariables, System
+from jaxmedgen.systems.base import HasAtlas, PlayerVariables
 
 _HEIGHT = 160
 
 
 def write_atlas(
-    system: System,
+    system: object,
     variables: PlayerVariables,
     spacing: tuple[float, ...],
     folder: pathlib.Path,

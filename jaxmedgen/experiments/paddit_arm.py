@@ -1,12 +1,15 @@
 """Arms that deform by PADDIT's velocities, sampled for the labelled subjects of one run.
 
-Template and samples see the labelled training subjects of the run and nobody else.
+Template and samples see the labelled training subjects of the run and nobody else. Arms that take
+the same samples share one model.
 """
 
 import dataclasses
+import json
 import math
 import pathlib
-from typing import Literal
+import time
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +26,8 @@ from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import Source, subset
 from jaxmedgen.experiments.training import train
 from jaxmedgen.ops.control_grids import random_bspline_displacement
-from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.systems.base import PlayerVariables, System, build_system, evaluation_variables
+from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.types import Augment, SubjectAugment
 
@@ -34,21 +38,38 @@ _CURVATURE = 2000
 Kind = PosteriorMode | Literal["map", "geodesic", "generic"]
 
 
+class Model(NamedTuple):
+    """PADDIT's model of some subjects.
+
+    Attributes:
+        system: that was trained.
+        variables: of its players.
+        seconds: that its training took.
+        folder: of the training.
+    """
+
+    system: System
+    variables: PlayerVariables
+    seconds: float
+    folder: pathlib.Path
+
+
 def train_paddit(
     config: ConfigDict, labelled: Source, workdir: pathlib.Path, seed: int, kind: Kind
-) -> Augment | SubjectAugment:
+) -> tuple[Augment | SubjectAugment, float]:
     """Estimates the template of some subjects, samples their velocities, and deforms by them.
-
-    A training that was stopped is gone on with, a finished one is read.
 
     Args:
         config: of the segmenter's training; other stages of its augmentation preset are kept.
         labelled: the subjects.
-        workdir: folder of the training.
+        workdir: folder of the models of these subjects.
         seed: of the chains.
         kind: a mode of `PosteriorAugmentation`; ``map`` has the modes only, ``geodesic`` shoots
             instead of the exponential; ``generic`` is an elastic deformation (B-spline) as large as
-            the posterior's samples (root mean square), for comparison.
+            the posterior's samples (root mean square), for comparison. ``prior`` needs no model.
+
+    Returns:
+        The transform, and what its model has cost in seconds.
 
     Raises:
         ValueError: the segmenter is trained on patches.
@@ -58,27 +79,59 @@ def train_paddit(
             f"the paddit arms deform whole images, not patches of {tuple(config.patch_size)}: set "
             "--config.patch_size='()'"
         )
-    made = _config(config, labelled, seed, kind)
-    nobody = subset(labelled, ())
-    system = build_system(made, labelled.info)
-    sources = Sources(labelled, nobody, nobody, labelled.info)
-    result = train(made, sources, system, workdir, progress=Progress(quiet=True))
-    (variables,) = evaluation_variables(result.state).values()
+    spacing = tuple(float(s) for s in labelled.info.spacing)
+    policy = preset(config.augment.preset, spacing, classes=labelled.info.num_classes)
+    if kind == "prior":
+        made = model_config(labelled, seed, kind)
+        flow = build_system(made, labelled.info).flow
+        hyper = flow.prior.start(made.model.deviation)
+        draws = jnp.zeros((1, 1, *flow.prior.coordinates))
+        prior = PosteriorAugmentation(flow, hyper, draws, "prior", policy, spacing, PROBABILITY)
+        return prior, 0.0
+    model = fit_model(labelled, workdir, seed, kind)
+    (variables,) = model.variables.values()
     draws = variables["chains"]["draws"]
     draws = draws.reshape(len(labelled), -1, *draws.shape[3:])
-    policy = preset(config.augment.preset, labelled.info.spacing, classes=labelled.info.num_classes)
+    mode = kind if kind in ("cross", "swap") else "posterior"
+    hyper = variables["params"]["prior"]
     augmentation = PosteriorAugmentation(
-        system.flow,
-        variables["params"]["prior"],
-        draws,
-        kind if kind in ("cross", "swap", "prior") else "posterior",
-        policy,
-        tuple(float(s) for s in labelled.info.spacing),
-        PROBABILITY,
+        model.system.flow, hyper, draws, mode, policy, spacing, PROBABILITY
     )
-    if kind != "generic":
-        return augmentation
-    return generic(augmentation, made.data.shape, seed)
+    if kind == "generic":
+        augmentation = generic(
+            augmentation, tuple(variables["params"]["template"].shape[:-1]), seed
+        )
+    return augmentation, model.seconds
+
+
+def fit_model(labelled: Source, workdir: pathlib.Path, seed: int, kind: Kind) -> Model:
+    """The model of some subjects; a stopped training is gone on with, a finished one is read.
+
+    Args:
+        labelled: the subjects.
+        workdir: folder of the models of these subjects; compiled programs lie beside it.
+        seed: of the chains.
+        kind: as in `train_paddit`; all but ``map`` and ``geodesic`` take the same model.
+    """
+    config = model_config(labelled, seed, kind)
+    system = build_system(config, labelled.info)
+    nobody = subset(labelled, ())
+    folder = workdir / (f"paddit-{kind}" if kind in ("map", "geodesic") else "paddit")
+    sources = Sources(labelled, nobody, nobody, labelled.info)
+    start = time.perf_counter()
+    result = train(
+        config,
+        sources,
+        system,
+        folder,
+        progress=Progress(quiet=True),
+        cache=workdir.parent / "cache",
+    )
+    cost = folder / "seconds.json"
+    if not cost.exists():
+        write_json(cost, {"seconds": time.perf_counter() - start})
+    seconds = float(json.loads(cost.read_text())["seconds"])
+    return Model(system, evaluation_variables(result.state), seconds, folder)
 
 
 def generic(
@@ -100,14 +153,16 @@ def generic(
         return jnp.sqrt(jnp.mean(jnp.sum((u * mm) ** 2, -1)))
 
     wanted = jax.jit(lambda keys: size(model.displacement(case, keys)))(keys)
-    unit = size(random_bspline_displacement(keys, shape, model.spacing, amplitude=1.0))
+    unit = jax.jit(
+        lambda keys: size(random_bspline_displacement(keys, shape, model.spacing, amplitude=1.0))
+    )(keys)
     amplitude = float(wanted / unit)
     spatial = model.policy.spatial or Spatial(spacing=model.spacing)
     elastic = Draw(amplitude, amplitude, p=model.probability)
     return dataclasses.replace(model.policy, spatial=dataclasses.replace(spatial, elastic=elastic))
 
 
-def _config(config: ConfigDict, labelled: Source, seed: int, kind: Kind) -> ConfigDict:
+def model_config(labelled: Source, seed: int, kind: Kind) -> ConfigDict:
     """The `paddit` configuration for images of the subjects' shape."""
     shape = tuple(int(n) for n in np.shape(labelled[0]["image"])[:-1])
     options = {"map": "arm=map", "geodesic": "flow=geodesic"}
@@ -122,5 +177,7 @@ def _config(config: ConfigDict, labelled: Source, seed: int, kind: Kind) -> Conf
         points = math.prod(math.ceil((n - 1) / 8) + 1 for n in shape) * axes
         if points > _CURVATURE:
             sampling.mass = "prior"
+        elif axes == 3 and sampling.mass == "curvature":
+            sampling.mass = "template"
         made.parallel.update(backend="jit", data=1, space=1)
     return made

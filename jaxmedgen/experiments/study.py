@@ -151,3 +151,8 @@ def _read_run(path: pathlib.Path, arm: str, budget: int, seed: int) -> Run:
 def scores_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> pathlib.Path:
     """Where a run's scores lie; the file is written last, so it marks a finished run."""
     return workdir / "runs" / arm / f"n{budget}" / f"seed{seed}" / "scores.json"
+
+
+def models_path(workdir: pathlib.Path, budget: int, seed: int) -> pathlib.Path:
+    """Where models lie that several arms of a run share."""
+    return workdir / "models" / f"n{budget}" / f"seed{seed}"

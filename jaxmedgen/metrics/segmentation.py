@@ -9,6 +9,8 @@ The policy on empty masks, chosen so that **a missed structure can never improve
 | empty     | present    | 0                       | diagonal of the image   |
 | empty     | empty      | NaN: excluded, counted  | NaN: excluded, counted  |
 
+Lesion-wise recall and F1 go with the overlaps.
+
 Libraries that return NaN for a missed structure and then average what is left reward finding fewer
 structures (MONAI issue 9095). The diagonal bounds every distance that two masks can have.
 """
@@ -22,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxmedgen.metrics import surface_distance
+from jaxmedgen.metrics.lesions import lesion_detection
 
 Scores = Mapping[str, Mapping[str, float]]
 """Metrics of one case: ``scores[class_name][metric]``."""
@@ -31,6 +34,9 @@ OVERLAPS = ("dice", "iou", "nsd")
 
 DISTANCES = ("hd95", "assd")
 """Metrics in mm, lower is better."""
+
+DETECTIONS = ("lesion_recall", "lesion_f1")
+"""Parts of the connected components that are found, higher is better; see `lesions`."""
 
 SIZES = ("reference_size", "prediction_size")
 """Areas (mm^2) or volumes (mm^3); they tell missed and spurious structures from measured ones."""
@@ -64,7 +70,8 @@ def evaluate_case(
         tolerance: distance in mm that the surface Dice forgives.
 
     Returns:
-        ``scores[class_name][metric]`` with the metrics `OVERLAPS`, `DISTANCES` (mm), `SIZES`.
+        ``scores[class_name][metric]`` with the metrics `OVERLAPS`, `DISTANCES` (mm), `DETECTIONS`
+        and `SIZES`.
 
     Raises:
         ValueError: shapes differ, not 2D or 3D, NaN or fractional values, a label without a name,
@@ -155,17 +162,21 @@ def _evaluate_class(
     predicted, true = int(prediction.sum()), int(reference.sum())
     sizes = {"reference_size": true * voxel, "prediction_size": predicted * voxel}
     if predicted == 0 and true == 0:
-        return dict.fromkeys((*OVERLAPS, *DISTANCES), math.nan) | sizes
+        return dict.fromkeys((*OVERLAPS, *DISTANCES, *DETECTIONS), math.nan) | sizes
     if predicted == 0 or true == 0:
-        return dict.fromkeys(OVERLAPS, 0.0) | dict.fromkeys(DISTANCES, diagonal) | sizes
+        worst = dict.fromkeys((*OVERLAPS, *DETECTIONS), 0.0)
+        return worst | dict.fromkeys(DISTANCES, diagonal) | sizes
     both = int((prediction & reference).sum())
     surfaces = surface_distance.surface_distances(prediction, reference, spacing)
+    lesions = lesion_detection(prediction, reference)
     return {
         "dice": 2 * both / (predicted + true),
         "iou": both / (predicted + true - both),
         "nsd": surfaces.surface_dice(tolerance),
         "hd95": surfaces.hausdorff(95),
         "assd": surfaces.average(),
+        "lesion_recall": lesions.recall,
+        "lesion_f1": lesions.f1,
     } | sizes
 
 

@@ -126,7 +126,7 @@ def test_constructor_blocks_become_transforms():
 def test_study_arms_exchange_the_network(name, order, filters, tmp_path):
     config = load_config("ablation:cpu")
     labelled = build_sources(load_config("gcnn_unet:cpu", TINY).data).train
-    training = ARMS[name].prepare(ArmInputs(config, labelled, tmp_path, 0))
+    training = ARMS[name].prepare(ArmInputs(config, labelled, tmp_path, 0, tmp_path))
     with config.unlocked():
         config.net = training.changes["net"]
         config.system = training.changes["system"]

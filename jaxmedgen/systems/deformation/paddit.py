@@ -26,7 +26,6 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.metrics.chains import DIAGNOSTICS
-from jaxmedgen.ops.collectives import all_sum
 from jaxmedgen.ops.fields import warp
 from jaxmedgen.ops.hmc import tune_start
 from jaxmedgen.ops.velocity_flows import VelocityFlow, velocity_flow
@@ -39,8 +38,14 @@ from jaxmedgen.systems.deformation.paddit_em import (
     centre,
     expectation,
     find_modes,
+    rewhiten,
 )
-from jaxmedgen.systems.deformation.paddit_moments import iteration_metrics, moments
+from jaxmedgen.systems.deformation.paddit_moments import (
+    first_guess,
+    iteration_metrics,
+    moments,
+    scatter_rows,
+)
 from jaxmedgen.train.objectives import LossInputs, PlayerSettings, Update, UpdateOutputs
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
@@ -136,11 +141,9 @@ class Paddit:
                 f"subjects of shape {label.shape[1:]}, a template of shape {self.shape}: set "
                 "data.shape (and data.spacing) so that all subjects get the template's shape"
             )
-        image = self._tissues(label) if self.images_of_labels else batch["image"]
+        tissues = jax.nn.one_hot(label, self.classes)[..., 1:]
+        image = tissues if self.images_of_labels else batch["image"]
         return {**batch, "image": image, "label": label}
-
-    def _tissues(self, label):
-        return jax.nn.one_hot(label, self.classes)[..., 1:]
 
     def _iterate(self, inputs: LossInputs) -> UpdateOutputs:
         params, chains = (inputs.variables[PLAYER][name] for name in ("params", "chains"))
@@ -148,7 +151,8 @@ class Paddit:
         labels = jax.nn.one_hot(inputs.batch["label"], self.classes)
         learning = inputs.step < self.rounds
         sample = inputs.step >= (self.steps if self.sampler == "map" else self.map_rounds)
-        params = self._first(params, image, inputs.step == 0)
+        start = first_guess(image, self.compared, count)
+        params = params | {n: jnp.where(inputs.step == 0, x, params[n]) for n, x in start.items()}
         before, hyper = params["template"], params["prior"]
         step = expectation(
             inputs.keys,
@@ -178,11 +182,8 @@ class Paddit:
             new["prior"] = jax.tree.map(lambda a, b: jnp.where(sample, a, b), fitted, hyper)
         params = jax.tree.map(lambda a, b: jnp.where(learning, a, b), new, params)
         if self.fit_prior:
-            position, draws = (
-                self._rewhiten(x, hyper, params["prior"]) for x in (step.position, step.draws)
-            )
-            step = step._replace(position=position, draws=draws)
-        rows = jax.tree.map(lambda old, x: _scatter(old, case, x), chains, step._asdict())
+            step = rewhiten(step, self.flow.prior, hyper, params["prior"])
+        rows = jax.tree.map(lambda old, x: scatter_rows(old, case, x), chains, step._asdict())
         metrics = iteration_metrics(
             params, before, found, spread, rows, step.position[:, 0], self.flow, self.compared
         )
@@ -192,21 +193,9 @@ class Paddit:
             metrics=metrics,
         )
 
-    def _first(self, params, image, first):
-        """The mean image and its residual at the start."""
-        mean = all_sum(jnp.sum(image, 0)) / self.subjects
-        compared = (image - mean)[..., self.compared]
-        residual = all_sum(jnp.mean(compared**2, tuple(range(1, image.ndim))).sum())
-        start = {"template": mean, "log_sigma": 0.5 * jnp.log(residual / self.subjects)}
-        return {**params, **{n: jnp.where(first, x, params[n]) for n, x in start.items()}}
-
     def _likelihood(self, params):
         variance = self.temperature * jnp.exp(2 * params["log_sigma"])
         return Template(params["template"][..., self.compared], variance)
-
-    def _rewhiten(self, xi, old, new):
-        flat = xi.reshape(-1, *self.flow.prior.coordinates)
-        return self.flow.prior.rewhiten(flat, old, new).reshape(xi.shape)
 
     def register(
         self, variables: PlayerVariables, image: Float[Array, " b *s c"]
@@ -259,11 +248,6 @@ class Paddit:
             deviations: along each mode, in its standard deviations.
         """
         return summarise(self.flow, variables[PLAYER], modes, deviations)
-
-
-def _scatter(old: Array, case: Int[Array, " b"], rows: Array) -> Array:
-    """`old` with its rows `case` replaced by those of all devices."""
-    return all_sum(jnp.zeros_like(old).at[case].set(rows))
 
 
 def build(config: Any, info: DatasetInfo) -> Paddit:

@@ -10,6 +10,7 @@ reduce over devices.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from jaxmedgen.ops.collectives import all_sum
 from jaxmedgen.ops.fields import warp
 from jaxmedgen.ops.hmc import sample_chains
 from jaxmedgen.ops.velocity_flows import VelocityFlow
-from jaxmedgen.ops.velocity_priors import Hyper
+from jaxmedgen.ops.velocity_priors import Hyper, VelocityPrior
 from jaxmedgen.types import Leaf
 
 
@@ -40,8 +41,9 @@ class Sampling:
         target: acceptance that the step size is tuned to.
         step_size: where the tuning starts.
         mass: ``prior`` takes L, and sharp images then ask for tiny steps; ``curvature`` adds the
-            likelihood's Gauss-Newton matrix at the start of each E-step, one matrix a subject:
-            for up to a few thousand coordinates.
+            likelihood's Gauss-Newton matrix at the start of each E-step, one matrix a subject;
+            ``template`` that of the template at rest, one for all subjects, which is much
+            cheaper. Both are for up to a few thousand coordinates.
     """
 
     map_steps: int = 20
@@ -52,14 +54,21 @@ class Sampling:
     leapfrog_steps: int = 10
     target: float | int = 0.75
     step_size: float | int = 0.05
-    mass: Literal["prior", "curvature"] = "curvature"
+    mass: Literal["prior", "curvature", "template"] = "curvature"
 
     def __post_init__(self) -> None:
         counts = (self.map_steps, self.chains, self.draws, self.thinning, self.leapfrog_steps)
         if min(counts) < 1:
             raise ValueError(f"{self}: all counts must be at least 1")
-        if self.mass not in ("prior", "curvature"):
-            raise ValueError(f"mass {self.mass!r} is unknown: use 'prior' or 'curvature'")
+        if self.draws * self.thinning < 4:
+            raise ValueError(
+                f"draws {self.draws} of {self.thinning} transition(s) each: convergence cannot be "
+                "told from fewer than 4 transitions in all"
+            )
+        if self.mass not in ("prior", "curvature", "template"):
+            raise ValueError(
+                f"mass {self.mass!r} is unknown: use 'prior', 'curvature' or 'template'"
+            )
         if not 0 < self.target < 1 or min(self.map_rate, self.step_size) <= 0:
             raise ValueError(
                 f"target {self.target} must lie between 0 and 1, map_rate {self.map_rate} and "
@@ -105,16 +114,17 @@ def curvature(
     xi: Float[Array, " b *x"],
     image: Float[Array, " b *s c"],
     template: Template,
-    flow: VelocityFlow,
+    displacement: Callable[[Array, Hyper], Array],
     hyper: Hyper,
 ) -> Float[Array, " b d d"]:
     """``1 + J^T J``, the Gauss-Newton matrix of U; J is that of the residual over its deviation.
 
-    Arguments as in `posterior_energy`; d is the number of coordinates.
+    Arguments as in `posterior_energy`, but for `displacement`: that of a flow, or for small
+    velocities that of its prior, v itself. d is the number of coordinates.
     """
 
     def residual(xi):
-        return warp(image, flow.displacement(xi, hyper)) / jnp.sqrt(template.variance)
+        return warp(image, displacement(xi, hyper)) / jnp.sqrt(template.variance)
 
     _, push = jax.linearize(residual, xi)
     pull = jax.linear_transpose(push, xi)
@@ -207,8 +217,13 @@ def expectation(
         position, shape = start.position, start.position.shape[2:]
         root = None
         if sampling.mass == "curvature":
-            mass = curvature(position[:, 0], image, template, flow, hyper)
+            mass = curvature(position[:, 0], image, template, flow.displacement, hyper)
             root = jnp.repeat(jnp.linalg.cholesky(mass), chains, axis=0)
+        elif sampling.mass == "template":
+            rest, own = jnp.zeros((1, *shape)), template.image[None]
+            mass = curvature(rest, own, template, flow.prior.velocity, hyper)
+            root = jnp.repeat(jnp.linalg.cholesky(mass), b * chains, axis=0)
+        if root is not None:
             position = jnp.einsum("bij,bi->bj", root, position.reshape(b * chains, -1))
 
         def place(y):
@@ -243,3 +258,12 @@ def centre(step: EStep, subjects: int) -> EStep:
     """Takes the mean velocity of all subjects out, so that the template does not drift."""
     mean = all_sum(jnp.sum(jnp.mean(step.draws, (1, 2)), 0)) / subjects
     return step._replace(position=step.position - mean, draws=step.draws - mean)
+
+
+def rewhiten(step: EStep, prior: VelocityPrior, old: Hyper, new: Hyper) -> EStep:
+    """The same velocities in the coordinates of other parameters of the prior."""
+
+    def change(xi):
+        return prior.rewhiten(xi.reshape(-1, *prior.coordinates), old, new).reshape(xi.shape)
+
+    return step._replace(position=change(step.position), draws=change(step.draws))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxmedgen.ops.collectives import all_sum
 from jaxmedgen.ops.field_measures import jacobian_determinant
@@ -35,6 +35,27 @@ class Moments(NamedTuple):
     displacement: Leaf
     folding: Leaf
     velocity: Leaf
+
+
+def first_guess(
+    image: Float[Array, " b *s c"], compared: tuple[int, ...], subjects: int
+) -> dict[str, Array]:
+    """``template``, the mean of all images, and ``log_sigma`` of its residual.
+
+    Args:
+        image: of this device's subjects.
+        compared: channels of the likelihood.
+        subjects: K, over all devices.
+    """
+    mean = all_sum(jnp.sum(image, 0)) / subjects
+    residual = (image - mean)[..., compared]
+    variance = all_sum(jnp.mean(residual**2, tuple(range(1, image.ndim))).sum()) / subjects
+    return {"template": mean, "log_sigma": 0.5 * jnp.log(variance)}
+
+
+def scatter_rows(old: Array, case: Int[Array, " b"], rows: Array) -> Array:
+    """`old` with its rows `case` replaced by those of all devices."""
+    return all_sum(jnp.zeros_like(old).at[case].set(rows))
 
 
 def moments(

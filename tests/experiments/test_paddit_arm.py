@@ -1,0 +1,116 @@
+"""PADDIT's arms: no leakage, models shared and read again, matched controls."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmedgen.augment.spatial import displacements, sample_spatial
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.sources import subset
+from jaxmedgen.experiments import paddit_arm
+from jaxmedgen.experiments.arms import ARMS, ArmInputs, prepare_arm
+from jaxmedgen.systems.base import build_system
+
+SIZE = {"data.shape": "(16, 16)", "data.train": "6", "data.validation": "1", "data.test": "1"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compilation_cache():
+    before = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory):
+    """Arms prepared for subjects 1, 3 and 4, what was trained on, and the inputs."""
+    config = load_config("paddit_segmentation:cpu", SIZE)
+    labelled = subset(build_sources(config.data).train, (1, 3, 4))
+    folder = tmp_path_factory.mktemp("arms")
+    inputs = ArmInputs(config, labelled, folder / "own", 0, folder / "seed0")
+    seen, real_config, real_train = [], paddit_arm.model_config, paddit_arm.train
+
+    def quick(*arguments):
+        made = real_config(*arguments)
+        with made.unlocked():
+            made.steps, made.model.rounds, made.model.map_rounds = 3, 2, 1
+            made.model.sampling.update(
+                chains=1, draws=4, thinning=1, leapfrog_steps=2, map_steps=10
+            )
+        return made
+
+    def train(config, sources, *rest, **keywords):
+        seen.append(sources)
+        return real_train(config, sources, *rest, **keywords)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(paddit_arm, "model_config", quick)
+        patched.setattr(paddit_arm, "train", train)
+        names = ("paddit", "paddit-cross", "paddit-generic", "paddit-prior")
+        made = {name: prepare_arm(ARMS[name], inputs) for name in names}
+    return made, seen, inputs
+
+
+def test_the_model_sees_the_labelled_subjects_and_nobody_else(arms):
+    _, seen, inputs = arms
+    for sources in seen:
+        assert sources.train.info.case_names == inputs.labelled.info.case_names
+        assert len(sources.validation) == len(sources.test) == 0
+
+
+def test_arms_share_a_model_and_its_cost(arms):
+    made, seen, inputs = arms
+    assert len(seen) == 3, "paddit-prior needs no model"
+    assert [p.name for p in inputs.shared.iterdir()] == ["paddit"]
+    seconds = {name: cost for name, (_, cost) in made.items()}
+    assert seconds["paddit"] == seconds["paddit-cross"] == seconds["paddit-generic"] > 0
+    assert seconds["paddit-prior"] == 0
+    draws = [made[name][0].augmentation.draws for name in ("paddit", "paddit-cross")]
+    np.testing.assert_array_equal(*draws)
+
+
+def test_generic_deformations_are_as_large_as_the_samples(arms):
+    made, *_ = arms
+    keys = jax.random.split(jax.random.key(7), 300)
+    model = made["paddit"][0].augmentation
+    spatial = made["paddit-generic"][0].augmentation.spatial
+
+    @jax.jit
+    def sizes(keys):
+        own = model.displacement(jnp.arange(300) % 3, keys)
+        (other,) = displacements(spatial, sample_spatial(spatial, keys), (16, 16))
+        return [jnp.sqrt(jnp.mean(jnp.sum(u**2, -1), (1, 2))) for u in (own, other)]
+
+    own, other = (np.asarray(x) for x in sizes(keys))
+    assert 0.35 < (other > 0).mean() < 0.65
+    rms = [np.sqrt(np.mean(x**2)) for x in (own, other[other > 0])]
+    assert rms[0] == pytest.approx(rms[1], rel=0.15)
+
+
+def test_the_segmenter_tells_the_arm_its_subjects(arms):
+    """In the step: the same images and keys, but the samples of other subjects."""
+    made, _, inputs = arms
+    always = dataclasses.replace(made["paddit"][0].augmentation, probability=1.0)
+    system = build_system(inputs.config, inputs.labelled.info)
+    system = dataclasses.replace(system, augmentation=always)
+    records = [inputs.labelled[k] for k in (2, 0)]
+    batch = {n: jnp.stack([jnp.asarray(r[n]) for r in records]) for n in ("image", "label")}
+    batch["index"] = jnp.array([0, 1])
+    keys = jax.random.split(jax.random.key(0), 2)
+    prepare = jax.jit(lambda case: system.prepare({**batch, "case": case}, keys)["image"])
+    own, same, other = (np.asarray(prepare(jnp.array(c))) for c in ((2, 0), (2, 1), (1, 0)))
+    np.testing.assert_array_equal(own[0], same[0])
+    np.testing.assert_array_equal(own[1], other[1])
+    assert np.abs(own[1] - same[1]).max() > 1e-3
+    assert np.abs(own[0] - other[0]).max() > 1e-3
+
+
+def test_patches_are_refused(arms):
+    _, _, inputs = arms
+    config = load_config("paddit_segmentation:cpu", SIZE | {"patch_size": "(8, 8)"})
+    with pytest.raises(ValueError, match="deform whole images, not patches"):
+        paddit_arm.train_paddit(config, inputs.labelled, inputs.shared, 0, "posterior")

@@ -1,0 +1,200 @@
+"""A whole IT-VAE training step: ours against the same C-VITAE in PyTorch, in one run.
+
+    pip install -e '.[bench]'
+    python -m benchmarks.it_vae_step --maps affinediff svf cpab --rounds 5
+
+28^2 images, the reference implementation's perceptrons (512-256), 2 + 2 latent dimensions,
+Bernoulli bound, Adam, float32; maps are affine exponentials, velocities on 8 x 8 control points (7
+squarings) or CPAB on 2 x 4 cells (50 substeps, as in libcpab). Each side has a process of its own
+with the same number of threads; they take turns, the one at work while the other waits, and the
+medians over the rounds are compared. Before any timing both compute the bound from the same weights
+and noise, which must agree. Prints a line for each family of maps and one of JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+SHAPE = (28, 28)
+CELLS = (2, 4)
+MAPS = ("affinediff", "svf", "cpab")
+SIDES = ("jaxmedgen", "torch")
+
+
+def main() -> None:
+    """Runs both sides in turn and prints the ratio of their medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--maps", nargs="+", default=list(MAPS), choices=MAPS)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="steps a round")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        serve(args)
+        return
+    results = []
+    for maps in args.maps:
+        result = compare(maps, args)
+        results.append(result)
+        print(
+            f"{maps}: jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch "
+            f"{1e3 * result['torch_s']:.1f} ms a step; {result['speed_ratio']:.2f}x of torch's "
+            f"speed (bounds differ by {result['difference']:.1e})"
+        )
+    settings = {"threads": args.threads, "batch": args.batch}
+    print(json.dumps({"benchmark": "it_vae_step", **settings, "results": results}))
+
+
+def compare(maps: str, args: argparse.Namespace) -> dict[str, object]:
+    """Medians of both sides with one family of maps."""
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {}
+        for name in SIDES:  # in this order: the first writes the weights
+            command = [sys.executable, "-m", "benchmarks.it_vae_step", "--worker", name]
+            command += ["--maps", maps, "--exchange", f"{folder}/exchange.npz"]
+            for option in ("batch", "steps", "threads"):
+                command += [f"--{option}", str(getattr(args, option))]
+            sides[name] = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            ready = json.loads(sides[name].stdout.readline())
+        times = {name: [] for name in sides}
+        for _ in range(args.rounds):
+            for name, process in sides.items():
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                times[name].append(json.loads(process.stdout.readline())["seconds"])
+        for process in sides.values():
+            process.stdin.close()
+            process.wait()
+    ours, theirs = (statistics.median(times[name]) for name in SIDES)
+    return {
+        "maps": maps,
+        "jaxmedgen_s": ours,
+        "torch_s": theirs,
+        "speed_ratio": theirs / ours,
+        "difference": ready["difference"],
+        "rounds_s": times,
+    }
+
+
+def serve(args: argparse.Namespace) -> None:
+    """One side: builds the step, then times it whenever asked to on standard input."""
+    # Cores are given to both alike: XLA knows no number of threads.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    rng = np.random.default_rng(0)
+    image = rng.uniform(size=(args.batch, *SHAPE, 1)).astype(np.float32) ** 4
+    noise = rng.normal(size=(args.batch, 4)).astype(np.float32)
+    build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+    step, difference = build(image, noise, args)
+    for _ in range(2):
+        step()
+    print(json.dumps({"difference": difference}), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(args.steps):
+            step()
+        print(json.dumps({"seconds": (time.perf_counter() - start) / args.steps}), flush=True)
+
+
+def jaxmedgen_step(
+    image: np.ndarray, noise: np.ndarray, args: argparse.Namespace
+) -> tuple[Callable[[], float], float]:
+    """Our step as `bin/train` compiles it; weights and bound are written for the other side."""
+    import jax
+    import jax.numpy as jnp
+    from flax.traverse_util import flatten_dict
+
+    from jaxmedgen.configuration import load_config
+    from jaxmedgen.data.sources import DatasetInfo
+    from jaxmedgen.systems.base import build_system
+    from jaxmedgen.systems.deformation import vitae_bound
+    from jaxmedgen.systems.deformation.it_vae import PLAYER
+    from jaxmedgen.train.step import make_step
+
+    config = load_config(f"it_vae:cpu,transformer={args.maps[0]}", {"criterion.warm_up": "0"})
+    info = DatasetInfo(("background",), ("ink",), (1.0, 1.0), ())
+    system = build_system(config, info)
+    batch = {"image": jnp.asarray(image), "index": jnp.arange(len(image), dtype=jnp.int32)}
+    state = jax.jit(system.init)(jax.random.key(0), batch)
+    player = state.players[PLAYER]
+    # The last layer starts at zero: bounds that agree would say nothing of the maps.
+    last = player.params["perspective_decoder"]["Dense_2"]
+    last["kernel"] = 0.05 * jax.random.normal(jax.random.key(1), last["kernel"].shape)
+
+    def bound(params, statistics):
+        found, _ = system.net.apply(
+            {"params": params, **statistics}, image, noise, train=True, mutable=["batch_stats"]
+        )
+        likelihood = vitae_bound.log_likelihood(system.criterion, "bernoulli", image, found, 0)
+        divergence = vitae_bound.weighted_divergence(system.criterion, found)
+        return (divergence - likelihood).mean()
+
+    value = float(jax.jit(bound)(player.params, player.variables))
+    flat = {"/".join(k): np.asarray(v) for k, v in flatten_dict(player.params).items()}
+    np.savez(args.exchange, bound=value, **flat)
+    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
+    states = [state]
+
+    def step():
+        states[0], metrics = compiled(states[0], batch)
+        return metrics["loss"].item()
+
+    return step, 0.0
+
+
+def torch_step(
+    image: np.ndarray, noise: np.ndarray, args: argparse.Namespace
+) -> tuple[Callable[[], float], float]:
+    """The same step in PyTorch."""
+    import jax.numpy as jnp
+    import torch
+
+    from benchmarks.it_vae_peers import torch_vitae as peer
+    from jaxmedgen.ops.control_grids import bspline_field
+    from jaxmedgen.ops.cpab_tessellation import Tessellation, nodal_basis
+
+    torch.set_num_threads(args.threads)
+    if args.maps[0] == "affinediff":
+        maps = peer.Affine(SHAPE)
+    elif args.maps[0] == "svf":
+        # Weights of the control points, read off unit vectors along one axis.
+        units = np.eye(8, dtype=np.float32)[None, :, None].repeat(8, 2)
+        rows = np.asarray(bspline_field(jnp.asarray(units), SHAPE))
+        maps = peer.Velocity(SHAPE, [rows[0, :, 0]] * 2)
+    else:
+        maps = peer.Cpab(SHAPE, CELLS, nodal_basis(Tessellation(CELLS)))
+    x = torch.tensor(image).movedim(-1, 1).contiguous()
+    with np.load(args.exchange) as weights:
+        net = peer.Vitae(weights, SHAPE, maps)
+        expected = float(weights["bound"])
+    with torch.no_grad():
+        difference = abs(float(net(x, torch.tensor(noise))) - expected)
+    if difference > 1e-3 * abs(expected):
+        raise SystemExit(f"bounds of the same weights differ by {difference}: not the same model")
+    adam = torch.optim.Adam(net.parameters(), lr=1e-3)
+
+    def step():
+        adam.zero_grad(set_to_none=True)
+        value = net(x, torch.randn(len(x), 4))
+        value.backward()
+        adam.step()
+        return value.item()
+
+    return step, difference
+
+
+if __name__ == "__main__":
+    main()

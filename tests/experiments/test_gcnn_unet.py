@@ -49,8 +49,15 @@ def test_dice_by_turn_sees_what_a_network_makes_of_turned_volumes():
         return act_on_image(truth, pose.GROUP.matrices[g])
 
     scores = pose.dice_by_turn(knows_one_pose, record)
-    assert len(scores) == 24 and scores[0] == 1 and max(scores[1:]) < 1
-    assert pose.dice_by_turn(knows_all, record) == [1.0] * 24
+    assert scores.shape == (24, 2)
+    assert (scores[0] == 1).all() and (scores[1:, 0] < 1).all() and scores[:, 1].min() < 1
+    assert (pose.dice_by_turn(knows_all, record) == 1).all()
+
+    def confuses_kinds(x):
+        return truth[..., jnp.array([0, 2, 1])]
+
+    kinds, lesions = pose.dice_by_turn(confuses_kinds, record)[0]
+    assert kinds == 0 and lesions == 1
 
 
 TURNED = {"baseline": 0.3, "turns": 0.5, "turns-4x": 0.69, "octahedral": 0.7}
@@ -64,6 +71,7 @@ def test_pose_claims(exact):
             "canonical": 0.7 + volumes * np.ones((2, 1)),
             "turned": dice + volumes - np.array([[0.0], [0.0 if exact else 0.002]]),
             "random": 0.2 + volumes * np.ones((2, 1)),
+            "found": 0.9 + volumes * np.ones((2, 1)),
         }
         for arm, dice in TURNED.items()
     }

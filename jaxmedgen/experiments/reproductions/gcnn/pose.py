@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
@@ -29,24 +30,27 @@ from jaxmedgen.report.pictures import montage, plane_columns
 from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.environment import write_json
 
-SEEDS = 3
-STEPS = 200
+SEEDS = 2
+STEPS = 300
 LONGER = 4
 VOLUMES = 4
 GROUP = point_group("O")
-KINDS = ("canonical", "turned", "random")
+KINDS = ("canonical", "turned", "random", "found")
 # description, arm of configs/gcnn_unet.py, its training's multiple of STEPS
 ARMS = {
     "baseline": ("no symmetry", "baseline", 1),
     "turns": ("no symmetry, training volumes turned at random", "baseline_rotation", 1),
     f"turns-{LONGER}x": (f"the same, {LONGER}x the steps", "baseline_rotation", LONGER),
-    "octahedral": ("O U-Net, as many parameters", "o", 1),
+    "octahedral": ("O U-Net, as many parameters, maximum over the group", "o", 1),
 }
 _SHOWN = 7
 """Element of the picture: a turn about a diagonal or an axis, not the identity."""
 
 Scores = Mapping[str, np.ndarray]
-"""Dice ``[seeds, volumes]`` by kind of pose; turned volumes are averaged over their turns."""
+"""Dice ``[seeds, volumes]`` by kind of pose; turned volumes are averaged over their turns.
+
+``found`` is Dice of lesions on turned volumes whatever kind is predicted.
+"""
 
 
 def run(options: Options) -> Part:
@@ -63,6 +67,7 @@ def run(options: Options) -> Part:
         (*claims(scores), _exact(errors["octahedral"])),
         table(scores, errors),
         {"poses": _picture(options)},
+        (_note(scores),),
     )
 
 
@@ -78,6 +83,7 @@ def _run(options: Options, arm: str, seed: int) -> dict:
         arm=name,
         steps=str(STEPS),
         batch_size="2",
+        net__reduce="max",  # the mean over 24 elements takes several times the steps
         seed=str(seed),
         data__seed=str(seed),
         eval_every="0",
@@ -100,11 +106,13 @@ def _run(options: Options, arm: str, seed: int) -> dict:
     straight = RotatedLesions(VOLUMES, shape, seed, first, "canonical")
     oblique = RotatedLesions(VOLUMES, shape, seed, first + VOLUMES, "random")
     turned = np.array([dice_by_turn(predict, straight[i]) for i in range(VOLUMES)])
+    rotated = np.array([_dice(predict, _batch(oblique[i])) for i in range(VOLUMES)])
     image = jnp.asarray(straight[0]["image"])[None]
     found = {
-        "canonical": turned[:, 0].tolist(),
-        "turned": turned[:, 1:].mean(1).tolist(),
-        "random": [float(_dice(predict, _batch(oblique[i]))) for i in range(VOLUMES)],
+        "canonical": turned[:, 0, 0].tolist(),
+        "turned": turned[:, 1:, 0].mean(1).tolist(),
+        "random": rotated[:, 0].tolist(),
+        "found": turned[:, 1:, 1].mean(1).tolist(),
         "error": float(equivariance_errors(predict, image, GROUP).max()),
         "seconds": time.perf_counter() - started,
     }
@@ -123,10 +131,13 @@ def _folder(options: Options, arm: str, seed: int) -> pathlib.Path:
     return options.workdir / "pose" / arm / f"seed{seed}"
 
 
-def dice_by_turn(predict: Network, record: Record) -> list[float]:
-    """Mean foreground Dice of a volume under every element of O, the identity first."""
+def dice_by_turn(predict: Network, record: Record) -> Float[np.ndarray, "24 2"]:
+    """Dice of a volume under every element of O, the identity first.
+
+    The mean over the two kinds of lesions, and Dice of lesions of whatever kind.
+    """
     batch = _batch(record)
-    return [float(_dice(predict, _turned(batch, m))) for m in GROUP.matrices]
+    return np.array([_dice(predict, _turned(batch, m)) for m in GROUP.matrices])
 
 
 def _batch(record: Record) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +151,10 @@ def _turned(batch, matrix):
 
 def _dice(predict, batch):
     image, label = (jnp.asarray(x) for x in batch)
-    return np.nanmean(dice_per_class(predict(image), label)[0, 1:])
+    predicted = jnp.argmax(predict(image), -1)
+    kinds = dice_per_class(predicted, label, 3)[0, 1:]
+    lesions = dice_per_class((predicted > 0).astype(int), (label > 0).astype(int), 2)[0, 1]
+    return float(np.nanmean(kinds)), float(lesions)
 
 
 def claims(scores: Mapping[str, Scores]) -> tuple[Claim, ...]:
@@ -180,6 +194,21 @@ def claims(scores: Mapping[str, Scores]) -> tuple[Claim, ...]:
     )
 
 
+def _note(scores: Mapping[str, Scores]) -> str:
+    """Why scores are what they are: finding lesions is easy, naming their kind is not."""
+    found = {arm: float(scores[arm]["found"].mean()) for arm in scores}
+    return (
+        f"Pose ({SEEDS} seeds, {STEPS} steps): lesions themselves are found under every turn, Dice "
+        f"whatever their kind {found['baseline']:.2f} by the plain U-Net, "
+        f"{found['octahedral']:.2f} by the O U-Net. What turning takes away is the kind. In one "
+        "pose an edge along the second axis already tells bent from straight; a network that sees "
+        "all poses, or treats them alike, has to learn the shape itself, which so few steps of two "
+        "patches do not teach: random turns need a multiple of the steps too. The O U-Net takes the maximum "
+        "over the group before the head: with the mean over 24 elements it had not found the "
+        "lesions after 100 steps."
+    )
+
+
 def _drop(scores: Scores) -> np.ndarray:
     return scores["canonical"] - scores["turned"]
 
@@ -192,8 +221,8 @@ def _exact(error: float) -> Claim:
 
 def table(scores: Mapping[str, Scores], errors: Mapping[str, float]) -> str:
     """Mean Dice by arm and kind of pose."""
-    lines = ["| arm | training pose | turned | any rotation | equivariance error |"]
-    lines += ["|---|---|---|---|---|"]
+    lines = ["| arm | training pose | turned | any rotation | turned, of any kind | error |"]
+    lines += ["|---|---|---|---|---|---|"]
     for arm, found in scores.items():
         cells = [spread(found[kind].mean(1)) for kind in KINDS]
         lines.append(f"| {arm}: {ARMS[arm][0]} | {' | '.join(cells)} | {errors[arm]:.1e} |")

@@ -31,7 +31,7 @@ def run(options: Options) -> Part:
     """Trains every arm on every number of volumes and checks the claims."""
     config = settings(
         options,
-        steps="200",
+        steps="150",
         data__train=str(max(BUDGETS)),
         data__validation="0",
         data__train_pose="random",

@@ -35,7 +35,7 @@ def run(options: Options) -> Part:
     """Trains every arm on every number of brains and draws the curve."""
     config = settings(
         options,
-        steps="80",
+        steps="60",
         batch_size="2",
         data__kind="brain",
         data__contrasts="('t1ce', 'flair')",

@@ -203,9 +203,9 @@ def _note(scores: Mapping[str, Scores]) -> str:
         f"{found['octahedral']:.2f} by the O U-Net. What turning takes away is the kind. In one "
         "pose an edge along the second axis already tells bent from straight; a network that sees "
         "all poses, or treats them alike, has to learn the shape itself, which so few steps of two "
-        "patches do not teach: random turns need a multiple of the steps too. The O U-Net takes the maximum "
-        "over the group before the head: with the mean over 24 elements it had not found the "
-        "lesions after 100 steps."
+        "patches do not teach: random turns need a multiple of the steps too. The O U-Net takes "
+        "the maximum over the group before the head: with the mean over 24 elements it had not "
+        "found the lesions after 100 steps."
     )
 
 

@@ -61,7 +61,7 @@ def _run(options: Options, arm: str, seed: int) -> dict[str, float]:
     if path.exists():
         return json.loads(path.read_text())
     started = time.perf_counter()
-    own = {"seed": str(seed), "data.seed": str(seed), "steps": "120"}
+    own = {"seed": str(seed), "data.seed": str(seed), "steps": "100"}
     config = load_config(f"lri:cpu,{ARMS[arm][1]}", {**own, **options.overrides})
     sources = build_sources(config.data)
     system = build_system(config, sources.info)

@@ -14,7 +14,7 @@ from jaxmedgen.experiments.reproductions.gcnn.parts import (
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.report.figures import budget_picture
 
-BUDGETS = (2, 4, 8)
+BUDGETS = (2, 8)
 SEEDS = 1
 ARMS = {
     "baseline": network("no symmetry", "baseline"),

@@ -6,7 +6,8 @@
     bin/train --config configs/paddit.py:cpu,data=label_maps --data LABEL_MAPS --workdir work/brains
 
 One step is one iteration of Monte-Carlo EM over all training subjects (the batch): 8 towards the
-modes, 2 with samples, then 2 with everything frozen, the last of which gives the posterior samples.
+modes, 2 with samples, then 2 with everything frozen, the last of which gives the posterior samples
+(label maps: 6, 1 and 1, with fewer transitions).
 `atlas/` in the work folder gets template, variance, labels and modes.
 
 Sizes:
@@ -73,15 +74,20 @@ def get_config(argument: str = "") -> ConfigDict:
             crop_to_nonzero=True,
             test=4,
         )
+        config.steps = 8
     config.parallel.space = 1
     map_only = chosen["arm"] == "map"
+    mass = "template" if volumes else "curvature"
+    if field in ("band", "dense"):
+        mass = "prior"
     config.model = ConfigDict(
         {
             "sampler": "map" if map_only else "hmc",
-            "rounds": 10,
-            "map_rounds": 8,
+            "rounds": 7 if maps else 10,
+            "map_rounds": 6 if maps else 8,
             "compared": (0,),  # image channels of the likelihood
-            "temperature": 3.4 if volumes else 2.25,  # voxels that share a noise: (3/2)^n
+            "smoothing": 1.0,  # voxels, of what is compared; then the temperature is 1
+            "temperature": 1.0,
             "deviation": 2.0,  # of the prior's velocity, in voxels
             "fit_prior": False,
             "alpha_rate": 0.0,
@@ -95,20 +101,20 @@ def get_config(argument: str = "") -> ConfigDict:
                 "gamma": 1.0,
                 "power": 3,
                 "padding": 4 if chosen["flow"] == "geodesic" else 0,
-                "squarings": 6,
+                "squarings": 4 if maps else 6,
                 "shooting_steps": 10,
             },
             "sampling": {  # systems/deformation/paddit_em.py
-                "map_steps": 40,
+                "map_steps": 25 if maps else 40,
                 "map_rate": 0.2,
                 "chains": 1 if map_only or volumes else 2,
                 "draws": 1 if map_only else 20,
-                "thinning": 5,
-                "leapfrog_steps": 10,
+                "thinning": 2 if maps else 5,
+                "leapfrog_steps": 5 if maps else 10,
                 "target": 0.75,
                 "step_size": 0.2,
                 # prior: mass L alone, any number of coordinates
-                "mass": "prior" if field in ("band", "dense") else "curvature",
+                "mass": mass,
             },
         }
     )

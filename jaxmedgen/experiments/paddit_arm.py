@@ -171,7 +171,6 @@ def model_config(labelled: Source, seed: int, kind: Kind) -> ConfigDict:
         made.seed, made.batch_size, made.eval_every = seed, len(labelled), 0
         made.data.shape = shape
         sampling, axes = made.model.sampling, len(shape)
-        made.model.temperature = 1.5**axes
         if axes == 3:  # volumes: fewer transitions, for the sake of time
             sampling.update(chains=1, draws=min(sampling.draws, 10), thinning=2)
         points = math.prod(math.ceil((n - 1) / 8) + 1 for n in shape) * axes

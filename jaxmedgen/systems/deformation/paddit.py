@@ -39,8 +39,10 @@ from jaxmedgen.systems.deformation.paddit_em import (
     expectation,
     find_modes,
     rewhiten,
+    smoothed,
 )
 from jaxmedgen.systems.deformation.paddit_moments import (
+    closed_form,
     first_guess,
     iteration_metrics,
     moments,
@@ -51,7 +53,6 @@ from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
 
 PLAYER = "atlas"
-_LEAST_SIGMA = 1e-3
 _REGISTRATION_STEPS = 100
 
 
@@ -72,7 +73,9 @@ class Paddit:
         steps: all iterations; those after `rounds` sample with fixed parameters.
         sampler: ``hmc``, or ``map``, which keeps to the modes.
         deviation: of the prior's velocity at the start, in voxels a component.
-        temperature: factor on sigma^2 in the likelihood: voxels that share one noise.
+        smoothing: Gaussian that images and template are compared through, in voxels; 0: none.
+        temperature: factor on sigma^2 in the likelihood: 1 with smoothing, else the voxels that
+            share one noise.
         fit_prior: estimate the prior's scale from samples.
         alpha_rate: of gradient ascent in log alpha where the prior is estimated; 0 keeps it.
         images_of_labels: the data have no images; their labels are compared, a channel a class.
@@ -91,6 +94,7 @@ class Paddit:
     steps: int
     sampler: Literal["hmc", "map"] = "hmc"
     deviation: float | int = 2.0
+    smoothing: float | int = 1.0
     temperature: float | int = 1.0
     fit_prior: bool = False
     alpha_rate: float | int = 0.0
@@ -157,7 +161,7 @@ class Paddit:
         step = expectation(
             inputs.keys,
             EStep(**jax.tree.map(lambda x: x[case], chains)),
-            image[..., self.compared],
+            self._seen(image),
             self._likelihood(params),
             self.flow,
             hyper,
@@ -168,14 +172,8 @@ class Paddit:
         centred = centre(step, count)
         step = jax.tree.map(lambda a, b: jnp.where(learning, a, b), centred, step)
         found = moments(step.draws, image, labels, self.flow, hyper, count)
-        variance = jnp.maximum(found.square - found.mean**2, 0.0)
-        spread = jnp.mean(variance[..., self.compared])
-        new = {
-            "template": found.mean,
-            "labels": found.labels,
-            "log_sigma": 0.5 * jnp.log(jnp.maximum(spread, _LEAST_SIGMA**2)),
-            "prior": hyper,
-        }
+        estimates, variance, spread = closed_form(found, self.compared)
+        new = {**estimates, "prior": hyper}
         if self.fit_prior:
             fitted = self.flow.prior.fit(found.velocity, hyper, self.alpha_rate)
             # Modes are too small to tell the prior's scale from.
@@ -193,9 +191,12 @@ class Paddit:
             metrics=metrics,
         )
 
+    def _seen(self, image):
+        return smoothed(image[..., self.compared], self.smoothing)
+
     def _likelihood(self, params):
         variance = self.temperature * jnp.exp(2 * params["log_sigma"])
-        return Template(params["template"][..., self.compared], variance)
+        return Template(self._seen(params["template"][None])[0], variance)
 
     def register(
         self, variables: PlayerVariables, image: Float[Array, " b *s c"]
@@ -205,7 +206,7 @@ class Paddit:
         start = jnp.zeros((image.shape[0], *self.flow.prior.coordinates))
         return find_modes(
             start,
-            image[..., self.compared],
+            self._seen(image),
             self._likelihood(params),
             self.flow,
             params["prior"],
@@ -290,6 +291,7 @@ def build(config: Any, info: DatasetInfo) -> Paddit:
         steps=config.steps,
         sampler=model.sampler,
         deviation=model.deviation,
+        smoothing=model.smoothing,
         temperature=model.temperature,
         fit_prior=model.fit_prior,
         alpha_rate=model.alpha_rate,

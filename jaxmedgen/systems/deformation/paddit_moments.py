@@ -14,6 +14,8 @@ from jaxmedgen.ops.velocity_flows import VelocityFlow
 from jaxmedgen.ops.velocity_priors import Hyper
 from jaxmedgen.types import Leaf, Params
 
+_LEAST_SIGMA = 1e-3
+
 
 class Moments(NamedTuple):
     """Averages over all subjects and draws.
@@ -92,6 +94,22 @@ def moments(
     count = subjects * several.shape[0]
     found = jax.tree.map(lambda x: all_sum(x) / count, total)
     return found._replace(displacement=jnp.sqrt(found.displacement))
+
+
+def closed_form(
+    found: Moments, compared: tuple[int, ...]
+) -> tuple[dict[str, Array], Float[Array, " *s c"], Float[Array, ""]]:
+    """The M-step: ``template``, ``labels`` and ``log_sigma``; the variance and its mean.
+
+    Args:
+        found: averages of the pulled subjects.
+        compared: channels of the likelihood.
+    """
+    variance = jnp.maximum(found.square - found.mean**2, 0.0)
+    spread = jnp.mean(variance[..., compared])
+    log_sigma = 0.5 * jnp.log(jnp.maximum(spread, _LEAST_SIGMA**2))
+    new = {"template": found.mean, "labels": found.labels, "log_sigma": log_sigma}
+    return new, variance, spread
 
 
 def interpolation_gain(displacement: Float[Array, " b *s n"]) -> Float[Array, " b *s"]:

@@ -170,7 +170,9 @@ def test_parity_of_devices(one_device):
         for name in a:
             # Trajectories amplify rounding; a key of another sample would change all of it.
             tolerance = 2e-3 if step < 2 or name in ("residual", "sigma", "noise") else 0.1
-            tolerance = 0.5 if name in ("ess", "rhat", "energy_error") else tolerance
+            # These hang on single positions of the chains.
+            sensitive = ("ess", "rhat", "energy_error", "inverse_error")
+            tolerance = 0.5 if name in sensitive else tolerance
             np.testing.assert_allclose(
                 b[name], a[name], rtol=tolerance, atol=1e-3, err_msg=f"{name}, step {step}"
             )
@@ -206,7 +208,7 @@ def test_abilities(one_device):
         label = jnp.zeros((2, 16, 16), jnp.int32)
         energies = [
             posterior_energy(
-                x, image, system._likelihood(params), system.flow, params["prior"]
+                x, system._seen(image), system._likelihood(params), system.flow, params["prior"]
             ).sum()
             for x in (0 * xi, xi)
         ]

@@ -1,0 +1,1 @@
+"""The parts of ``bin/reproduce paddit``: arms, chains, real anatomy, geodesic registration."""

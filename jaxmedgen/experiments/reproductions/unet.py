@@ -18,7 +18,8 @@ WHY_SYNTHESIS_LOSES = (
     "5.4 mm the CSF, where most of the difference lies, is a shell one voxel thin. Its images keep "
     "to the order of tissues of T1-weighted scans (`configs/demo.py`); with contrasts of any "
     "order, which take thousands of steps to learn, it lost 0.26 with 2 labelled brains. "
-    "Thinner imitated slices (8 mm at most instead of five voxels) changed its Dice by less than 0.01."
+    "Thinner imitated slices (8 mm at most instead of five voxels) changed its Dice by less than "
+    "0.01."
 )
 WHY_CLASSIC_LOSES = (
     "With 6 labelled brains the classic policy may fall behind none: 250 steps are few for a "

@@ -1,0 +1,78 @@
+"""The IT-VAE's arm of a study: one model for all modes, trained on the run's subjects alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.phantoms.population import Population
+from jaxmedgen.data.sources import in_memory
+from jaxmedgen.experiments import it_vae_arm
+from jaxmedgen.experiments.arms import ARMS, ArmInputs
+
+_SHAPE = (32, 32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compilation_cache():
+    before = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Three subjects and what the arms of all modes make of them, trained for a few steps."""
+    labelled = in_memory(Population(3, _SHAPE))
+    config = load_config("unet", {"data.shape": str(_SHAPE), "parallel.data": "1"})
+    folder = tmp_path_factory.mktemp("arm")
+    real_config = it_vae_arm._config
+
+    def quick(*arguments):
+        made = real_config(*arguments)
+        with made.unlocked():
+            made.model.transformer, made.model.features = "affinediff", (4, 8)
+        return made
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(it_vae_arm, "_STEPS", 4)
+        patched.setattr(it_vae_arm, "_config", quick)
+        inputs = ArmInputs(config, labelled, folder / "own", 0, folder / "shared")
+        found = {
+            mode: ARMS[f"itvae-{mode}"].prepare(inputs) for mode in ("naive", "instance", "mixed")
+        }
+    return folder, labelled, found
+
+
+def test_all_modes_take_one_training(prepared):
+    folder, labelled, found = prepared
+    (naive, instance, mixed) = found.values()
+    assert len(list(folder.glob("**/metrics.jsonl"))) == 1
+    assert naive.seconds == instance.seconds == mixed.seconds > 0
+    for made in found.values():
+        assert len(made.augmentation.means) == len(labelled)
+        assert made.changes["augment.preset"] == "none"
+        np.testing.assert_array_equal(made.augmentation.means, naive.augmentation.means)
+
+
+def test_half_of_the_samples_are_moved_with_their_labels(prepared):
+    """The brain is bright: its label must follow it wherever the map takes it."""
+    _, labelled, found = prepared
+    record = labelled[0]
+    image = jnp.broadcast_to(record["image"], (64, *_SHAPE, 1))
+    label = jnp.broadcast_to(jnp.asarray(record["label"]), (64, *_SHAPE))
+    moved, classes = jax.jit(found["naive"].augmentation)(
+        jax.random.split(jax.random.key(0), 64), image, label
+    )
+    same = np.asarray((moved == image).all((1, 2, 3)))
+    assert 16 < same.sum() < 48
+    inside = np.asarray(moved)[..., 0] > 0
+    assert (inside == (np.asarray(classes) > 0)).mean() > 0.85
+
+
+def test_patches_are_refused(prepared, tmp_path):
+    _, labelled, _ = prepared
+    config = load_config("unet", {"patch_size": "(16, 16)"})
+    with pytest.raises(ValueError, match="patch_size"):
+        it_vae_arm.train_it_vae(config, labelled, tmp_path, 0, "naive")

@@ -35,11 +35,31 @@ PUBLISHED = {
     "source": "abstract of arXiv 1810.01928; a U-Net on T1 and FLAIR, number of subjects not given",
 }
 NOTES = (
-    "The template's residual and the noise are those of the five models behind the arms, each of "
+    "The template's residual and the noise are those of the models behind the arms, each of "
     "six subjects; `paddit`, `paddit-generic`, `paddit-cross` and `paddit-swap` of a seed share "
     "one, and its seconds are named for each of them. Intensities are z-scored. Lesion F1 and "
     "recall count lesions that are touched.",
     f"Arms of the second table have {MORE_SEEDS} seed only.",
+)
+WHY_NOT_GENERIC = (
+    "Why PADDIT does not beat the generic deformation of its size here: `I_k o Exp(v_k)` has the "
+    "template's shape whatever the subject, and images as sharp as these leave the posterior "
+    "little freedom. Half of the training images then show one shape, the template's, where test "
+    "subjects have all shapes of the family; generic deformations and the prior's show new ones. "
+    "`paddit-swap` (to the template and on to the shape of another subject) and `paddit-cross` use "
+    "the same samples to make other shapes: see their rows. Ventricles leave no room for 0.05: "
+    "none finds them almost completely already."
+)
+WHY_SIGMA = (
+    "Sigma as the noise: linear interpolation averages part of the noise away, and edges that do "
+    "not fit (lesions lie at random places, which no deformation of the family explains) add to "
+    "it. The corrected number leaves out the first only, and so lies above the true noise."
+)
+WHY_CHAINS = (
+    "R-hat above 1.1: 200 transitions and two chains a subject are few. Along flat directions "
+    "(nothing but noise in the image) the energy is not Gaussian; without smoothed images the "
+    "chains moved between half-voxel shifts and the worst R-hat was 1.45 (effective sample size 4, "
+    "with smoothing 10). `--config.model.sampling.thinning` buys more."
 )
 REAL = (
     "DATA was the folder of the 16 label maps of SynthSeg's repository: 12 make the template, 4 "
@@ -64,7 +84,10 @@ def reproduce(options: Options) -> Reproduction:
     tables = [arms.table(results, BUDGET), arms.table(more, BUDGET)]
     tables.append(chains.table(fits, [f"seed {k}" for k in range(SEEDS)]))
     claims = (*arms.claims(results, BUDGET), *chains.claims(fits), *shooting.claims(shown))
-    notes = NOTES
+    failed = {c.name for c in claims if not c.holds}
+    notes = (*NOTES, WHY_SIGMA)
+    notes += (WHY_NOT_GENERIC,) if any("PADDIT" in name for name in failed) else ()
+    notes += (WHY_CHAINS,) if any("R-hat" in name for name in failed) else ()
     if real is not None:
         claims += anatomy.claims(real)
         tables.append(anatomy.table(real))

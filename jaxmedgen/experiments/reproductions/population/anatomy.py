@@ -60,8 +60,9 @@ def run(folder: str, workdir: pathlib.Path, progress: Progress) -> Anatomy:
         workdir: of the training.
         progress: where to show it.
     """
-    cache = str(workdir.parent / "label_maps")
-    config = load_config(CONFIG, {"data.folder": folder, "data.cache": cache})
+    data = {"data.folder": folder, "data.train": "0"}  # as bin/train --data has it
+    data["data.cache"] = str(workdir.parent / "label_maps")
+    config = load_config(CONFIG, data)
     state = train_run(config, workdir, progress=progress).state
     sources = build_sources(config.data)
     system = build_system(config, sources.info)

@@ -60,4 +60,10 @@ def run(options: Options) -> Part:
         results.total_seconds,
         table=size_table(results, summary),
         pictures={"truncated": budget_picture(results, summary)},
+        notes=(
+            f"Truncated training sets ({SEEDS} seed): {config.steps} steps of {config.batch_size} "
+            "patches, far from converged, so that more brains do not help yet. The curves show how "
+            "fast the networks start: like the talk's equivariant networks, those with few "
+            "filters an element stay behind the baseline. Longer training decides what is better.",
+        ),
     )

@@ -47,6 +47,20 @@ SMALL = ("ventricle", "lesion")
 GROUP_STEPS = 800
 GROUP_ARMS = {"affine": "affinediff", "velocity": "svf"}
 
+SHARED_MODEL = (
+    "The three IT-VAE arms of a seed draw from one model of the 8 labelled images: each counts its "
+    "whole cost in the study's report, the time above counts it once."
+)
+WHY_NOT_MIXED = (
+    "Why the order of the arms differs: (1) affine maps alone explain most of how these phantoms "
+    "vary (in the registration above they gain four fifths of the Dice that velocities gain), so "
+    "random affine maps cover it nearly as well as learned ones. (2) With 8 images the posteriors "
+    "are narrow (22 nats in 8 dimensions: standard deviations near 1/16 of the prior's), so "
+    "instance-specific draws hardly move an image, and mixed ones show the same 8 x 7 shapes again "
+    "where the prior fills the space between them. (3) Without augmentation ventricles and lesions "
+    "reach 0.91 already and no arm exceeds 0.96: 0.05 is the whole distance."
+)
+
 PUBLISHED = {
     "MNIST, ELBO / log p / D": {
         arm: " / ".join(map(str, numbers)) for arm, numbers in factors.PUBLISHED.items()
@@ -64,7 +78,7 @@ def reproduce(options: Options) -> Reproduction:
     shown = {name: picture for part in parts for name, picture in part.pictures.items()}
     notes = [note for part in parts for note in part.notes]
     if not options.data:
-        notes.append("Without --data FOLDER_OF_MNIST the table of real digits is left out.")
+        notes.append("Without --data (a folder of MNIST's files) the table of digits is left out.")
     return Reproduction(
         system="it_vae",
         seeds=factors.GLYPH_SEEDS,
@@ -87,14 +101,14 @@ def transformer_part() -> Part:
     inverse = max(flat["inverse"], solid["inverse"])
     parity = max(flat["parity"], solid["parity"])
     claims = (
-        _below("identity at zero parameters, all families, voxels", found["identity"], 1e-4),
-        _below("affinediff: inverse error in half images", found["affinediff_inverse"], 1e-5),
-        _below("CPAB 2x4 and 2x2x2 on 32 voxels, theta ~ N(0, 1): inverse", inverse, 0.005),
-        _below("CPAB 2x4, theta ~ N(0, 2^2): inverse error, voxels", large["inverse"], 0.03),
+        _below("identity at zero parameters, all families, 1e-6 voxels", found["identity"], 100, 6),
+        _below("affinediff: inverse, 1e-6 half images", found["affinediff_inverse"], 10, 6),
+        _below("CPAB 2x4, 2x2x2, theta ~ N(0, 1): inverse, 1e-3 voxels", inverse, 5, 3),
+        _below("CPAB 2x4, theta ~ N(0, 2^2): inverse, 1e-3 voxels", large["inverse"], 30, 3),
         _below("CPAB tessellations of another dimension than published", _wrong(), 0),
-        _below("CPAB: map of the orthonormal and of the nodal basis, voxels", parity, 2e-3),
-        _below("velocity, 7 squarings, 10 voxels: mean inverse error, voxels", mean, 0.01),
-        _below("velocity, 7 squarings, 10 voxels: largest inverse error", largest, 0.3),
+        _below("CPAB: map of the orthonormal and the nodal basis, 1e-3 voxels", parity, 2, 3),
+        _below("velocity, 7 squarings, up to 10 voxels: inverse, mean, voxels", mean, 0.01),
+        _below("velocity, 7 squarings, up to 10 voxels: inverse, largest, voxels", largest, 0.3),
         _below("gradient against finite differences, relative", found["gradient"], 0.02),
         Claim(
             "least determinant over all families",
@@ -200,12 +214,12 @@ def augmentation_part(options: Options) -> Part:
             cells[1] = f"{between.mean:+.3f} [{between.low:+.3f}, {between.high:+.3f}]"
         cells += [_mean(_dice(results, arm, (name,))) for name in (*SMALL, "brain")]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    trained = {run.seed: run.augmenter_seconds for run in results.runs if run.augmenter_seconds}
+    # Every arm reports what the shared model cost; it was trained once.
+    seconds = sum(run.seconds for run in results.runs) + sum(trained.values())
+    notes = [SHARED_MODEL] + [WHY_NOT_MIXED] * (not all(claim.holds for claim in claims))
     shown = {"deformed": _deformed(options.workdir / "study" / "models")}
-    note = (
-        "The three IT-VAE arms of a seed share one model of the 8 labelled images, trained in the "
-        "first of them."
-    )
-    return Part(tuple(claims), "\n".join(lines), results.total_seconds, shown, (note,))
+    return Part(tuple(claims), "\n".join(lines), seconds, shown, tuple(notes))
 
 
 def _deformed(models: pathlib.Path) -> np.ndarray:
@@ -251,5 +265,7 @@ def _wrong() -> int:
     return transformer_checks.cpab_wrong_dimensions()
 
 
-def _below(name: str, measured: float | int, most: float | int) -> Claim:
-    return Claim(name, f"<= {most:g}", float(measured), None, bool(measured <= most))
+def _below(name: str, measured: float | int, most: float | int, exponent: int = 0) -> Claim:
+    """The claim that a number is small; with an exponent both are told in powers of ten."""
+    shown = float(measured) * 10**exponent
+    return Claim(name, f"<= {most:g}", shown, None, bool(shown <= most))

@@ -37,12 +37,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="steps a round")
     args = parser.parse_args()
-    results = [compare(name, filters, args) for name, filters in FILTERS.items()]
-    for r in results:
+    results = []
+    for name, filters in FILTERS.items():
+        r = compare(name, filters, args)
+        results.append(r)
         print(
             f"{r['group']}, {r['features']} feature channels, {args.batch} x {args.size}^3: group "
             f"{r['group_s']:.3f} s, plain {r['plain_s']:.3f} s a step; {r['ratio']:.2f}x "
-            f"(compiled in {r['group_compile_s']:.0f} and {r['plain_compile_s']:.0f} s)"
+            f"(compiled in {r['group_compile_s']:.0f} and {r['plain_compile_s']:.0f} s)",
+            flush=True,
         )
     print(json.dumps({"benchmark": "group_unet_step", "results": results}))
 
@@ -81,7 +84,8 @@ def training_step(group, filters: int, args: argparse.Namespace) -> Callable[[],
     rng, adam = np.random.default_rng(0), optax.adam(1e-3)
     image = jnp.asarray(rng.normal(size=(args.batch, *shape, 1)), jnp.float32)
     label = jnp.asarray(rng.integers(0, CLASSES, (args.batch, *shape)), jnp.int32)
-    params = jax.jit(net.init)(jax.random.key(0), image[:1])["params"]
+    shapes = jax.eval_shape(net.init, jax.random.key(0), image[:1])["params"]
+    params = jax.tree.map(lambda s: jnp.asarray(0.1 * rng.normal(size=s.shape), s.dtype), shapes)
 
     def update(state, image, label):
         params, moments = state

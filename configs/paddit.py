@@ -87,7 +87,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "map_rounds": 6 if maps else 8,
             "compared": (0,),  # image channels of the likelihood
             "smoothing": 1.0,  # voxels, of what is compared; then the temperature is 1
-            "temperature": 1.0,
+            # Tissues do not misfit voxel by voxel, as noise does.
+            "temperature": 10.0 if maps else 1.0,
             "deviation": 2.0,  # of the prior's velocity, in voxels
             "fit_prior": False,
             "alpha_rate": 0.0,
@@ -101,7 +102,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "gamma": 1.0,
                 "power": 3,
                 "padding": 4 if chosen["flow"] == "geodesic" else 0,
-                "squarings": 4 if maps else 6,
+                "squarings": 5 if maps else 6,
                 "shooting_steps": 10,
             },
             "sampling": {  # systems/deformation/paddit_em.py

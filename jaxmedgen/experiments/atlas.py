@@ -71,5 +71,8 @@ def _grey(image: Float[np.ndarray, "*s c"]) -> Float[np.ndarray, "*s"]:
 
 def _coloured(volume: Float[np.ndarray, "*s"], spacing) -> UInt8[np.ndarray, "h w 3"]:
     """Planes in the colours of magma, 0 to the largest value."""
-    grey = three_planes(volume, spacing=spacing, height=_HEIGHT)[..., 0]
-    return (255 * colormaps["magma"](grey)[..., :3]).astype(np.uint8)
+    grey, frame = (
+        three_planes(x, spacing=spacing, height=_HEIGHT)[..., 0] for x in (volume, 0 * volume)
+    )
+    coloured = (255 * colormaps["magma"](grey)[..., :3]).astype(np.uint8)
+    return np.where((frame == 255)[..., None], np.uint8(255), coloured)  # gaps and letters

@@ -14,6 +14,10 @@ NOTES = (
     "DATA was the folder of the 16 label maps of SynthSeg's repository: 12 to train, 4 to test, at "
     "4 mm. The scans are simulated from the maps (`jaxmedgen/data/simulated.py`): T1-like for "
     "training, T2-like for testing.",
+    "Why the gain is small: random contrasts are far from learned after 600 steps (soft Dice in "
+    "training 0.35, that of none and diffeomorphic 0.75 or more). 300 steps gave +0.062 with all "
+    "arms lower; `synthseg` on the same maps, with synthetic images only, the T1 order of tissues, "
+    "a larger network and 1200 steps, reaches 0.84 on a real scan.",
 )
 
 

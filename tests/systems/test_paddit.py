@@ -30,6 +30,9 @@ TINY = {
     "model.rounds": "3",
     "model.map_rounds": "2",
     "model.fit_prior": "True",
+    # On 16^2 little is left of smoothed images, and chains of devices part sooner.
+    "model.smoothing": "0.0",
+    "model.temperature": "2.25",
     "model.velocity.squarings": "3",
     "model.sampling.map_steps": "5",
     "model.sampling.draws": "4",

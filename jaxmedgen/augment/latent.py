@@ -97,7 +97,7 @@ class LatentAugmentation:
         """
         draw_keys, on_keys, redraw_keys = split_keys(keys, 3)
         coordinates, common = self._coordinates(draw_keys, image)
-        on = jax.vmap(jax.random.bernoulli, (0, None))(on_keys, self.probability)
+        on = jax.vmap(jax.random.bernoulli, (0, None))(on_keys, float(self.probability))
 
         def choose(a, b):
             return jnp.where(on.reshape(-1, *(1,) * (a.ndim - 1)), a, b)

@@ -1,0 +1,60 @@
+"""A model of deformations through the command line: train, deform subjects, register a group."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from jaxmedgen.cli.main import main
+
+SMALL = [
+    "--config.data.shape=(16, 16)",
+    "--config.data.train=4",
+    "--config.data.test=3",
+    "--config.batch_size=4",
+    "--config.model.features=(4, 8)",
+    "--config.model.grid=4",
+    "--config.steps=4",
+    "--config.parallel.data=1",
+]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run of the groupwise arm."""
+    folder = tmp_path_factory.mktemp("work") / "template"
+    config = "it_vae:cpu,data=population,arm=groupwise,transformer=affinediff"
+    assert main(["train", "--config", config, "--workdir", str(folder), *SMALL]) == 0
+    return folder
+
+
+def test_subjects_are_deformed_with_their_labels(run, workdir, tmp_path):
+    status, out, err = run("sample", "--workdir", workdir, "--output", tmp_path, "--count", "5")
+    assert status == 0, err
+    assert "wrote 5 samples" in out
+    assert len(list((tmp_path / "images").iterdir())) == 5
+    for number in range(5):
+        image, label = (
+            np.squeeze(nib.load(tmp_path / kind / f"sample_{number:04d}.nii.gz").get_fdata())
+            for kind in ("images", "labels")
+        )
+        assert image.shape == label.shape == (16, 16)
+        assert image[label > 0].mean() > image[label == 0].mean() + 1
+    assert (tmp_path / "samples.png").is_file()
+
+
+def test_a_group_is_registered(run, workdir):
+    status, out, err = run("evaluate", "--workdir", workdir)
+    assert status == 0, err
+    assert "mean pairwise Dice of 3 subjects" in out
+    written = json.loads((workdir / "alignment.json").read_text())
+    assert 0 < written["dice_before"] < 1 and written["step"] == 4
+    fields = sorted((workdir / "aligned" / "fields").iterdir())
+    assert [f.name for f in fields] == [f"subject-{i:05d}.nii.gz" for i in (4, 5, 6)]
+    assert np.squeeze(nib.load(fields[0]).get_fdata()).shape == (16, 16, 2)
+
+
+def test_deformations_come_from_a_trained_model(fails, tmp_path):
+    sample = ["sample", "--config", "it_vae:cpu,data=population", "--output", tmp_path]
+    assert "give --workdir" in fails(*sample, *SMALL)

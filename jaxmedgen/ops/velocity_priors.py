@@ -101,9 +101,9 @@ class FourierPrior:
     def start(self, deviation: float | int) -> Hyper:
         """See `VelocityPrior`."""
         _check_deviation(deviation)
-        unit = np.sum(np.asarray(self.symbol(self.alpha), np.float64) ** -1) / math.prod(self.grid)
+        unit = jnp.sum(1 / self.symbol(self.alpha)) / math.prod(self.grid)
         return {
-            "log_scale": jnp.log(jnp.float32(deviation / np.sqrt(unit))),
+            "log_scale": jnp.log(deviation / jnp.sqrt(unit)),
             "log_alpha": jnp.log(jnp.float32(self.alpha)),
         }
 

@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 from scipy import ndimage
 
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import DatasetInfo, Record
 
 FACTORS = ("digit", "rotation", "shift0", "shift1")
@@ -65,11 +66,9 @@ class Digits:
 
     def __getitem__(self, index: int) -> Record:
         """``image`` in [0, 1] and ``factors`` in the order of `FACTORS`, angles in radians."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
+        rng = sample_generator(self.seed, self.first, index, self.size)
         images, labels = read_digits(self.folder)
         number = self.first + int(index)
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, number))))
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
         shift = rng.uniform(-self.shift, self.shift, 2)
         image = images[number].astype(np.float32) / 255

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import DatasetInfo, Record
 
 FACTORS = ("class", "width", "curvature", "rotation", "scale", "shift0", "shift1")
@@ -74,10 +75,7 @@ class Glyphs:
 
         Rotation is in radians, width and shifts are in half pictures, scale is a factor.
         """
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
-        seed = np.random.SeedSequence((self.seed, self.start + int(index)))
-        rng = np.random.Generator(np.random.Philox(seed))
+        rng = sample_generator(self.seed, self.start, index, self.size)
         factors = np.array(
             [
                 rng.integers(CLASSES),

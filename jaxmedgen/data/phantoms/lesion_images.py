@@ -14,6 +14,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import DatasetInfo, Record
 
 _ROTATION = np.pi / 4
@@ -80,10 +81,7 @@ class LesionImages:
 
     def __getitem__(self, index: int) -> Record:
         """One image, z-scored over the picture, and its label."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
-        seed = np.random.SeedSequence((self.seed, self.start + int(index)))
-        rng = np.random.Generator(np.random.Philox(seed))
+        rng = sample_generator(self.seed, self.start, index, self.size)
         centres = [(2 * np.arange(n) + 1) / n - 1 for n in self.shape]
         grid = np.stack(np.meshgrid(*centres, indexing="ij"), -1)
         # Units of the shortest half axis, so that rotations keep angles.

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import ndimage
 
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import DatasetInfo, Record
 
 CLASSES = ("background", "brain", "ventricle", "lesion")
@@ -69,10 +70,7 @@ class Population:
 
     def __getitem__(self, index: int) -> Record:
         """``image`` z-scored over the picture, ``label``, and ``coefficients`` c of the shape."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
-        seed = np.random.SeedSequence((self.seed, self.start + int(index)))
-        rng = np.random.Generator(np.random.Philox(seed))
+        rng = sample_generator(self.seed, self.start, index, self.size)
         coefficients = rng.standard_normal(self.modes)
         fields = modes(self.shape, self.modes, self.strength, self.smoothness, self.family)
         moved = _exponential(np.tensordot(coefficients, fields, 1)) if self.modes else 0.0

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmedgen.data.phantoms.scanner import rician
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import DatasetInfo, Record
 from jaxmedgen.ops.groups import point_group
 
@@ -72,10 +73,7 @@ class RotatedLesions:
 
     def __getitem__(self, index: int) -> Record:
         """One volume, z-scored within the brain and 0 outside, and its label."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
-        seed = np.random.SeedSequence((self.seed, self.start + int(index)))
-        rng = np.random.Generator(np.random.Philox(seed))
+        rng = sample_generator(self.seed, self.start, index, self.size)
         centres = [(2 * np.arange(n) + 1) / n - 1 for n in self.shape]
         points = np.stack(np.meshgrid(*centres, indexing="ij"), -1)
         points *= np.asarray(self.shape) / min(self.shape)

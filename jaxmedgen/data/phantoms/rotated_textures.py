@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from jaxmedgen.data.phantoms.rotated_lesions import random_rotation
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import DatasetInfo, Record
 
 _TEMPLATE = 7
@@ -57,10 +58,8 @@ class RotatedTextures:
 
     def __getitem__(self, index: int) -> Record:
         """One z-scored cube; the ``label`` is its class, a scalar."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
+        rng = sample_generator(self.seed, self.start, index, self.size)
         number = self.start + int(index)
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, number))))
         kind = number % 2
         cube = np.zeros((self.edge,) * 3, np.float32)
         places = (self.edge / _TEMPLATE) ** 3 * rng.uniform(*self.density)

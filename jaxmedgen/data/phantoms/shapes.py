@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import DatasetInfo, Record
 
 
@@ -56,11 +57,7 @@ class Shapes:
 
     def __getitem__(self, index: int) -> Record:
         """One picture: image z-scored over the picture, and its label."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"sample {index} of {self.size}")
-        rng = np.random.Generator(
-            np.random.Philox(np.random.SeedSequence((self.seed, self.start + int(index))))
-        )
+        rng = sample_generator(self.seed, self.start, index, self.size)
         rank = len(self.shape)
         half = (np.asarray(self.shape, np.float32) - 1) / 2
         grid = np.stack(

@@ -15,14 +15,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.timing.turns import serve_turns, take_turns
 
 SHAPE = (28, 28)
 CELLS = (2, 4)
@@ -60,25 +60,14 @@ def main() -> None:
 def compare(maps: str, args: argparse.Namespace) -> dict[str, object]:
     """Medians of both sides with one family of maps."""
     with tempfile.TemporaryDirectory() as folder:
-        sides = {}
+        commands = {}
         for name in SIDES:  # in this order: the first writes the weights
             command = [sys.executable, "-m", "benchmarks.it_vae_step", "--worker", name]
             command += ["--maps", maps, "--exchange", f"{folder}/exchange.npz"]
             for option in ("batch", "steps", "threads"):
                 command += [f"--{option}", str(getattr(args, option))]
-            sides[name] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            ready = json.loads(sides[name].stdout.readline())
-        times = {name: [] for name in sides}
-        for _ in range(args.rounds):
-            for name, process in sides.items():
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                times[name].append(json.loads(process.stdout.readline())["seconds"])
-        for process in sides.values():
-            process.stdin.close()
-            process.wait()
+            commands[name] = command
+        ready, times = take_turns(commands, args.rounds)
     ours, theirs = (statistics.median(times[name]) for name in SIDES)
     return {
         "maps": maps,
@@ -99,14 +88,7 @@ def serve(args: argparse.Namespace) -> None:
     noise = rng.normal(size=(args.batch, 4)).astype(np.float32)
     build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
     step, difference = build(image, noise, args)
-    for _ in range(2):
-        step()
-    print(json.dumps({"difference": difference}), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(args.steps):
-            step()
-        print(json.dumps({"seconds": (time.perf_counter() - start) / args.steps}), flush=True)
+    serve_turns(step, args.steps, {"difference": difference})
 
 
 def jaxmedgen_step(

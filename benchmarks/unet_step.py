@@ -1,7 +1,7 @@
 """A whole 3D U-Net training step: ours against MONAI's DynUNet, same layers, same machine, one run.
 
     pip install -e '.[bench]'
-    python benchmarks/unet_step.py --size 48 64 --rounds 5
+    python -m benchmarks.unet_step --size 48 64 --rounds 5
 
 Forward, Dice + cross-entropy, backward, Adam; batch 2, features 16-32-64-128, float32. Each side
 has a process of its own with the same number of threads; they take turns, the one at work while the
@@ -13,14 +13,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.timing.turns import serve_turns, take_turns
 
 FEATURES = (16, 32, 64, 128)
 BATCH = 2
@@ -54,26 +54,20 @@ def main() -> None:
 def compare(size: int, args: argparse.Namespace) -> dict[str, float]:
     """Medians of both sides at one size."""
     with tempfile.TemporaryDirectory() as folder:
-        sides = {}
+        commands = {}
         for name in ("jaxmedgen", "monai"):  # in this order: the first writes the weights
-            command = [sys.executable, __file__, "--worker", name, "--size", str(size)]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.unet_step",
+                "--worker",
+                name,
+                "--size",
+                str(size),
+            ]
             command += ["--threads", str(args.threads), "--steps", str(args.steps)]
-            sides[name] = subprocess.Popen(
-                [*command, "--exchange", f"{folder}/exchange.npz"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            ready = json.loads(sides[name].stdout.readline())
-        times = {name: [] for name in sides}
-        for _ in range(args.rounds):
-            for name, process in sides.items():
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                times[name].append(json.loads(process.stdout.readline())["seconds"])
-        for process in sides.values():
-            process.stdin.close()
-            process.wait()
+            commands[name] = [*command, "--exchange", f"{folder}/exchange.npz"]
+        ready, times = take_turns(commands, args.rounds)
     ours, theirs = (statistics.median(times[name]) for name in ("jaxmedgen", "monai"))
     return {
         "size": size,
@@ -94,14 +88,7 @@ def serve(args: argparse.Namespace) -> None:
     label = rng.integers(0, 2, size=(BATCH, *space)).astype(np.int32)
     build = jaxmedgen_step if args.worker == "jaxmedgen" else monai_step
     step, difference = build(image, label, args)
-    for _ in range(2):
-        step()
-    print(json.dumps({"logit_difference": difference}), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(args.steps):
-            step()
-        print(json.dumps({"seconds": (time.perf_counter() - start) / args.steps}), flush=True)
+    serve_turns(step, args.steps, {"logit_difference": difference})
 
 
 def jaxmedgen_step(

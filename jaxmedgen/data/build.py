@@ -14,6 +14,7 @@ from jaxmedgen.data.phantoms.population import Population
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.data.phantoms.rotated_textures import RotatedTextures
 from jaxmedgen.data.phantoms.shapes import Shapes
+from jaxmedgen.data.phantoms.short_axis import ShortAxis
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import (
@@ -28,7 +29,7 @@ from jaxmedgen.data.splits import first_patients, train_test_split
 
 KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
-    *("mnist", "folder", "tfds"),
+    *("short_axis", "mnist", "folder", "tfds"),
 )
 
 
@@ -76,6 +77,8 @@ def build_sources(data: Any) -> Sources:
         parts = _numbered(
             data, lambda size, start: RotatedTextures(size, data.shape[0], data.seed, start)
         )
+    elif data.kind == "short_axis":
+        parts = _short_axis(data)
     elif data.kind == "mnist":
         parts = _numbered(data, lambda size, start: Digits(data.folder, start, size, data.seed))
     elif data.kind == "folder":
@@ -207,6 +210,18 @@ def _rotated_lesions(data: Any) -> tuple[Source, Source, Source]:
     def make(size: int, start: int) -> Source:
         pose = data.train_pose if start < data.train else data.test_pose
         return RotatedLesions(size, tuple(data.shape), data.seed, start, pose)
+
+    return _numbered(data, make)
+
+
+def _short_axis(data: Any) -> tuple[Source, Source, Source]:
+    """Slices of ``data.vendors``; tests of ``data.test_vendors`` where they are given."""
+
+    def make(size: int, start: int) -> Source:
+        tested = start >= data.train + data.validation and data.get("test_vendors")
+        vendors = tuple(data.test_vendors if tested else data.vendors)
+        shape, classes = tuple(data.shape), data.heart_classes
+        return ShortAxis(size, shape, data.seed, vendors, classes, start)
 
     return _numbered(data, make)
 

@@ -93,14 +93,14 @@ def _cosines(n: int) -> Float[np.ndarray, "o n"]:
 
 
 def bias_field(
-    rng: np.random.Generator, shape: tuple[int, int, int], strength: float
-) -> Float[np.ndarray, "x y z"]:
+    rng: np.random.Generator, shape: tuple[int, ...], strength: float
+) -> Float[np.ndarray, "*s"]:
     """A smooth positive gain: exp of a random low-order cosine series, standard deviation given."""
-    order = np.arange(BIAS_ORDER)
-    total = order[:, None, None] + order[:, None] + order
+    order = np.indices((BIAS_ORDER,) * len(shape))
+    total = order.sum(0)
     decay = np.where((total > 0) & (total < BIAS_ORDER), 1 / np.maximum(total, 1), 0.0)
     # A cosine has mean square 1/2 on each axis where it is not constant.
-    power = decay**2 * 0.5 ** np.sum(np.indices(decay.shape) > 0, axis=0)
+    power = decay**2 * 0.5 ** np.sum(order > 0, axis=0)
     coefficients = rng.standard_normal(decay.shape) * decay * (strength / np.sqrt(power.sum()))
     field = coefficients.astype(np.float32)
     for axis, n in enumerate(shape):

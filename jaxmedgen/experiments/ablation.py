@@ -126,7 +126,6 @@ def _execute(
     system = build_system(config, sources.info)
     if training.augmentation is not None:
         system = dataclasses.replace(system, augmentation=training.augmentation)
-    warnings = []
     try:
         result = train(
             config,
@@ -158,7 +157,7 @@ def _execute(
             "labelled": [study.sources.train.info.case_names[i] for i in chosen],
             "seconds": time.perf_counter() - started,
             "augmenter_seconds": augmenter_seconds,
-            "warnings": warnings,
+            "warnings": training.warnings,
             "scores": {r.case: r.scores for r in scored},
         },
     )

@@ -50,11 +50,13 @@ class ArmTraining:
             group.
         augmentation: replaces the preset's augmentation, for learned transforms.
         seconds: what its model cost, also where another arm has trained it; None: what it took.
+        warnings: what looked wrong with its model, a line each for the report.
     """
 
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     augmentation: Augment | SubjectAugment | None = None
     seconds: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Runs in work folders: train one, open a trained one, score it, sample from it."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -114,7 +115,10 @@ def show_run(
         for case in evaluate_source(predictor(system, config), variables, shown):
             save_case(case, sources.info.spacing, workdir / "predictions")
     elif isinstance(system, CanSample):
-        write_samples(config, sources, system, variables, workdir / "samples", _SHOWN, config.seed)
+        with contextlib.suppress(ValueError):  # a segmenter that synthesises nothing says so
+            write_samples(
+                config, sources, system, variables, workdir / "samples", _SHOWN, config.seed
+            )
 
 
 def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path) -> None:

@@ -11,7 +11,8 @@ from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.experiments.evaluation import Predictor, validator
-from jaxmedgen.systems.base import CanPredict, System
+from jaxmedgen.experiments.training_pictures import picture_writer
+from jaxmedgen.systems.base import CanPredict, CanShow, System
 from jaxmedgen.train.environment import describe_environment, use_compilation_cache, write_json
 from jaxmedgen.train.interrupt import StopSignal
 from jaxmedgen.train.loop import fit
@@ -23,6 +24,7 @@ _MAY_CHANGE = (
     "eval_every",
     "checkpoint_every",
     "log_every",
+    "show_every",
     "profile_at",
     "parallel.backend",
     "parallel.data",
@@ -66,6 +68,7 @@ def loop_settings(config: ConfigDict) -> LoopSettings:
         log_every=config.log_every,
         eval_every=config.eval_every,
         checkpoint_every=config.checkpoint_every,
+        show_every=config.get("show_every", 0),
         profile_at=config.profile_at,
     )
 
@@ -128,6 +131,9 @@ def train(
     validate: Any = None
     if config.eval_every and len(sources.validation) and isinstance(system, CanPredict):
         validate = validator(predictor(system, config), sources.validation)
+    show: Any = None
+    if settings.show_every and isinstance(system, CanShow):
+        show = picture_writer(system, config, sources.train, workdir / "samples")
     return fit(
         system,
         stream,
@@ -135,6 +141,7 @@ def train(
         workdir,
         parallel=Parallel(ParallelSettings(**config.parallel)),
         validate=validate,
+        show=show,
         stop=stop,
         progress=progress,
         name=name,

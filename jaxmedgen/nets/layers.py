@@ -115,7 +115,7 @@ class ConvTranspose(nn.Module):
 
 
 class Norm(nn.Module):
-    """Normalisation with a learned scale and bias; statistics in float32.
+    """Normalisation, with a learned scale and bias unless told otherwise; statistics in float32.
 
     ``instance``: over the space of each sample and channel (Ulyanov et al., 2016). ``group``: over
     space and blocks of channels (Wu & He, 2018). ``batch``: over the global batch and space, with
@@ -128,6 +128,7 @@ class Norm(nn.Module):
         momentum: weight of the old running mean of ``batch``.
         epsilon: added to the variance.
         dtype: precision of the output.
+        affine: whether there are a scale and a bias.
     """
 
     kind: NormKind = "instance"
@@ -135,6 +136,7 @@ class Norm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Dtype = None
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"], train: bool = True) -> Float[Array, "b *s c"]:
@@ -142,8 +144,10 @@ class Norm(nn.Module):
         if self.kind == "none":
             return x
         c = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
+        scale, bias = 1.0, 0.0
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
+            bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
         values = x.astype(jnp.float32)
         if self.kind == "batch":
             mean, var = self._batch_statistics(values, train)

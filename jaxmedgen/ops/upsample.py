@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Shaped
 
@@ -44,6 +45,29 @@ def average_pool(
         ValueError: an axis is not divisible by its factor.
     """
     return _blocks("average_pool", x, factor).mean(tuple(range(2, 2 * (x.ndim - 2) + 1, 2)))
+
+
+def average_pool3(x: Shaped[Array, "b *s c"]) -> Shaped[Array, "b *s2 c"]:
+    """Mean over windows of three voxels with stride two, voxels outside the image not counted.
+
+    Axes shrink to ``ceil(s / 2)``; windows are centred on voxels 0, 2, 4, ... (kernel 3, stride 2,
+    padding 1 that does not count: the pyramid of multi-scale discriminators, Wang et al., CVPR
+    2018).
+    """
+    for axis in range(1, x.ndim - 1):
+        size = x.shape[axis]
+        half = -(-size // 2)
+        count = np.full(half, 3.0, np.float32)
+        count[0] -= 1
+        count[-1] -= size % 2
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = (1, 1)
+        wide = jnp.pad(x, pads)
+        taps = (lax.slice_in_dim(wide, i, i + 2 * half - 1, 2, axis) for i in range(3))
+        shape = [1] * x.ndim
+        shape[axis] = half
+        x = (sum(taps) / jnp.asarray(count.reshape(shape))).astype(x.dtype)
+    return x
 
 
 def max_pool(x: Shaped[Array, "b *s c"], factor: int | Sequence[int]) -> Shaped[Array, "b *s2 c"]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.train.state import TrainState
 from jaxmedgen.train.trainable import Trainable
-from jaxmedgen.types import Variables
+from jaxmedgen.types import Batch, Variables
 
 PlayerVariables = Mapping[str, Variables]
 """Flax variables by player, as `evaluation_variables` gives them."""
@@ -58,6 +58,17 @@ class CanSample(Protocol):
         self, variables: PlayerVariables, keys: Key[Array, " b"], label: Int[Array, " b *s"]
     ) -> tuple[Float[Array, "b *s c"], Int[Array, " b *s"]]:
         """Synthetic images with their labels."""
+        ...
+
+
+@runtime_checkable
+class CanShow(Protocol):
+    """Shows what it makes while it trains."""
+
+    def show(
+        self, variables: PlayerVariables, keys: Key[Array, " b"], batch: Batch
+    ) -> dict[str, Float[Array, " b *s c"]]:
+        """Images to look at, by name, one row each: of a prepared batch and of noise."""
         ...
 
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from jaxmedgen.data.prefetch import device_prefetch
 from jaxmedgen.train.checkpoint import Checkpointer
+from jaxmedgen.train.collapse import CollapseWatch
 from jaxmedgen.train.interrupt import Interrupted, StopSignal, run_interruptibly
-from jaxmedgen.train.metrics_log import MetricsLog, RunningMeans
+from jaxmedgen.train.metrics_log import MetricsLog, RunningMeans, read_metrics
 from jaxmedgen.train.parallel import Parallel
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.state import TrainState
@@ -26,6 +27,7 @@ from jaxmedgen.train.trainable import (
     FitResult,
     LoopSettings,
     NonFiniteError,
+    Show,
     Trainable,
     Validate,
 )
@@ -44,6 +46,7 @@ def fit(
     *,
     parallel: Parallel | None = None,
     validate: Validate | None = None,
+    show: Show | None = None,
     stop: StopSignal | None = None,
     progress: Progress | None = None,
     name: str | None = None,
@@ -58,6 +61,7 @@ def fit(
         workdir: where checkpoints and logs go.
         parallel: mesh and backend; all devices by default.
         validate: scores the single-copy state; its metrics are logged as ``validation``.
+        show: draws pictures of the single-copy state every ``settings.show_every`` steps.
         stop: an active signal catcher; by default one for the length of this call.
         progress: where to show progress; by default a bar in a terminal, lines elsewhere.
         name: of the run in the display; by default the folder's.
@@ -76,13 +80,14 @@ def fit(
                 workdir,
                 parallel=parallel,
                 validate=validate,
+                show=show,
                 stop=stop,
                 progress=progress,
                 name=name,
             )
     parallel = Parallel() if parallel is None else parallel
     parallel.check_batch(settings.batch_size, settings.accumulate)
-    run = _Run(system, stream, settings, pathlib.Path(workdir), parallel, validate, stop)
+    run = _Run(system, stream, settings, pathlib.Path(workdir), parallel, validate, show, stop)
     with Progress() if progress is None else progress as shown:
         try:
             return run.execute(shown, name or run.workdir.name)
@@ -93,9 +98,9 @@ def fit(
 class _Run:
     """One call of `fit`: the loop's mutable state, split into readable phases."""
 
-    def __init__(self, system, stream, settings, workdir, parallel, validate, stop) -> None:
+    def __init__(self, system, stream, settings, workdir, parallel, validate, show, stop) -> None:
         self.system, self.stream, self.settings = system, stream, settings
-        self.workdir, self.parallel, self.validate = workdir, parallel, validate
+        self.workdir, self.parallel, self.validate, self.show = workdir, parallel, validate, show
         self.stop = stop
         workdir.mkdir(parents=True, exist_ok=True)
         self.checkpoints = Checkpointer(workdir, settings.keep)
@@ -123,6 +128,7 @@ class _Run:
         self.best = host and host["best"]
         if redo and self.validate is not None:
             self._evaluate(state)
+        self.watch = CollapseWatch(read_metrics(self.log.path, split="train"))
         progress.start(name, settings.steps, self.step)
         if self.step < settings.steps:
             state = self._train(state, progress)
@@ -172,6 +178,8 @@ class _Run:
                     self._collect(state)
                     means = self.means.pop()
                     self.log.write(self.step, "train", means)
+                    for warning in self.watch.add(self.step, means):
+                        progress.say(f"step {self.step}: {warning}")
                     seconds = time.perf_counter() - since
                     count = self.step - window
                     timing = {
@@ -216,6 +224,10 @@ class _Run:
             except Interrupted:
                 self._leave(state, evaluation_due=True)
             self.log.write_timing(self.step, {"evaluation": time.perf_counter() - before})
+        shown = settings.show_every
+        if self.show is not None and shown > 0 and (self.step % shown == 0 or last):
+            self._collect(state)
+            self.log.write_pictures(self.step, self.show(self.parallel.single(state), self.step))
         if self.step % settings.checkpoint_every == 0 or last:
             self._collect(state)
             self._save(state)

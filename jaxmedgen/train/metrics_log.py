@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 import jax
+import numpy as np
 import tensorboardX
 
 SPLITS = ("train", "validation", "test")
@@ -67,6 +68,12 @@ class MetricsLog:
         """Speeds (samples/s, share of time waiting for data): not part of the result."""
         self._append(self._timing, {"step": step, **_plain(timing)})
         self._scalars(step, {f"timing/{k}": v for k, v in timing.items()})
+
+    def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Pictures uint8 ``[h, w, 3]`` by name, for TensorBoard."""
+        if self._writer is not None:
+            for name, picture in pictures.items():
+                self._writer.add_image(f"samples/{name}", picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flushes and closes."""

@@ -1,9 +1,9 @@
-"""Optimisers from settings: clipping, AdamW / Adam / SGD, and the learning-rate schedule."""
+"""Optimisers from settings: clipping, Adam(W) / AMSGrad / SGD, and the learning-rate schedule."""
 
 import optax
 
 SCHEDULES = ("constant", "cosine", "poly", "linear")
-OPTIMIZERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "amsgrad", "adamw", "sgd")
 
 
 def schedule(
@@ -52,19 +52,22 @@ def optimizer(
     """An optax chain: clipping by global norm, then the optimiser.
 
     Args:
-        kind: ``adam``, ``adamw`` or ``sgd`` (Nesterov).
+        kind: ``adam``, ``amsgrad``, ``adamw`` or ``sgd`` (Nesterov).
         learning_rate: number or schedule.
         clip_norm: largest global gradient norm, None for no clipping.
-        weight_decay: decoupled decay (adamw), or L2 added to the gradient (sgd).
+        weight_decay: decoupled decay (adamw), or L2 added to the gradient (the others).
         momentum: sgd only.
-        b1: adam, adamw: decay of the first moment.
-        b2: adam, adamw: decay of the second moment.
+        b1: all but sgd: decay of the first moment.
+        b2: all but sgd: decay of the second moment.
 
     Raises:
         ValueError: unknown kind.
     """
-    if kind == "adam":
-        main = optax.adam(learning_rate, b1=b1, b2=b2)
+    if kind in ("adam", "amsgrad"):
+        make = optax.adam if kind == "adam" else optax.amsgrad
+        main = make(learning_rate, b1=b1, b2=b2)
+        if weight_decay:
+            main = optax.chain(optax.add_decayed_weights(weight_decay), main)
     elif kind == "adamw":
         main = optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
     elif kind == "sgd":

@@ -33,6 +33,9 @@ class Trainable(Protocol):
 Validate = Callable[[TrainState, int, StopSignal], Mapping[str, float | int]]
 """``(state, step, stop) -> metrics``; polls `stop` and raises `Interrupted`."""
 
+Show = Callable[[TrainState, int], Mapping[str, Any]]
+"""``(state, step) -> pictures``, uint8 ``[h, w, 3]`` by name, for TensorBoard."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LoopSettings:
@@ -48,6 +51,7 @@ class LoopSettings:
         checkpoint_every: steps between checkpoints (and one at the end).
         best_metric: validation metric, larger is better, that selects ``checkpoints/best``.
         keep: number of last checkpoints kept.
+        show_every: steps between pictures (and some at the end); 0 for none.
         profile_at: trace five steps from this one on into ``profile/``; -1 for none.
     """
 
@@ -60,6 +64,7 @@ class LoopSettings:
     checkpoint_every: int = 200
     best_metric: str = "dice"
     keep: int = 2
+    show_every: int = 0
     profile_at: int = -1
 
 

@@ -107,7 +107,7 @@ def test_wrong_configurations(fails, tmp_path, config, override, expected):
         (["--config.data.kind=folder"], "--config.data.folder=PATH"),
         (["--config.augment.preset=clasic"], "did you mean 'classic'"),
         (["--config.system=jaxmedgen.systems.nothing"], "jaxmedgen.systems.nothing"),
-        (["--config.optimizer.kind=lion"], "choose one of adam, adamw, sgd"),
+        (["--config.optimizer.kind=lion"], "choose one of adam, amsgrad, adamw, sgd"),
         (["--config.optimizer.warmup=99"], "warmup=99"),
         (["--config.batch_size=3", "--config.parallel.data=2"], "batch_size=3"),
         (["--config.parallel.backend=xmap"], "parallel.backend 'xmap'"),

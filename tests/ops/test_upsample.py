@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
-from jaxmedgen.ops.upsample import average_pool, max_pool, upsample
+from jaxmedgen.ops.upsample import average_pool, average_pool3, max_pool, upsample
 
 
 def _image(*size):
@@ -58,3 +58,13 @@ def test_errors():
         average_pool(_image(5, 4), 2)
     with pytest.raises(ValueError, match="factor=0"):
         upsample(_image(5, 4), 0)
+
+
+def test_windows_of_three_do_not_count_voxels_outside():
+    x = np.random.default_rng(0).normal(size=(1, 7, 8, 2)).astype(np.float32)
+    expected = np.zeros((1, 4, 4, 2), np.float32)
+    for i in range(4):
+        for j in range(4):
+            rows, columns = (slice(max(2 * k - 1, 0), 2 * k + 2) for k in (i, j))
+            expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+    np.testing.assert_allclose(average_pool3(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)

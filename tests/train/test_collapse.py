@@ -1,0 +1,29 @@
+"""Collapse and saturation are said once, and only when they last."""
+
+from jaxmedgen.train.collapse import CollapseWatch, collapse_warnings
+
+
+def lines(values, name="generator/diversity"):
+    return [{"step": 10 * i, name: v} for i, v in enumerate(values)]
+
+
+def test_a_single_bad_line_is_no_collapse_but_five_in_a_row_are():
+    assert collapse_warnings(lines([1, 0.01, 1, 0.01, 0.01, 0.01, 0.01, 1])) == ()
+    (found,) = collapse_warnings(lines([1, *[0.01] * 6, 1, *[0.01] * 9]))
+    assert "generator collapsed" in found and "steps 10 to 60" in found
+
+
+def test_lines_without_the_metric_do_not_break_a_row():
+    log = lines([0.999] * 3, "discriminator/discriminator_accuracy")
+    log += [{"step": 30, "loss": 1.0}, {"step": 40, "discriminator/discriminator_accuracy": None}]
+    log += [{"step": 50 + i, "discriminator/discriminator_accuracy": 1.0} for i in range(2)]
+    (found,) = collapse_warnings(log)
+    assert "saturated" in found and "steps 0 to 51" in found
+
+
+def test_the_watch_says_each_sign_once_also_after_a_resume():
+    watch = CollapseWatch()
+    said = [watch.add(step, {"diversity": 0.0}) for step in range(8)]
+    assert [len(s) for s in said] == [0, 0, 0, 0, 1, 0, 0, 0]
+    resumed = CollapseWatch(lines([0.0] * 6, "diversity"))
+    assert resumed.add(60, {"diversity": 0.0}) == ()

@@ -4,7 +4,7 @@
     bin/demo --config.steps=1000 --workdir work/long
 
 Brain phantoms of 40^3 voxels at 5.4 mm with four classes: 16 subjects to draw the labelled ones
-from, 2 for the learning curves, 8 of another scanner for testing. 16 runs of 250 steps.
+from, 2 for the learning curves, 8 of another scanner for testing. 16 runs of 180 steps.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ from jaxmedgen.configuration import load_config, parse_argument
 def get_config(argument: str = "") -> ConfigDict:
     parse_argument(argument, {})  # one size only; a wrong name is an error all the same
     config = load_config("ablation:cpu").unlock()
-    config.update(steps=250, eval_every=125, checkpoint_every=125)
+    config.update(steps=180, eval_every=90, checkpoint_every=90)
     config.data.update(validation=2, test=8)
     # Synthesis keeps to T1-weighted scans (background, CSF, grey, white): to learn any contrast
     # takes thousands of steps.

@@ -14,7 +14,7 @@ BUDGETS = (2, 6)
 SEEDS = 2
 
 WHY_SYNTHESIS_LOSES = (
-    "Why synthesis loses: 180 steps are few for it, its loss is still falling at the end, and at "
+    "Why synthesis loses: 450 steps on patches are few for it, its loss is still falling at the end, and at "
     "5.4 mm the CSF, where most of the difference lies, is a shell one voxel thin. Its images keep "
     "to the order of tissues of T1-weighted scans (`configs/demo.py`); with contrasts of any "
     "order, which take thousands of steps to learn, it lost 0.26 with 2 labelled brains. "
@@ -22,7 +22,7 @@ WHY_SYNTHESIS_LOSES = (
     "0.01."
 )
 WHY_CLASSIC_LOSES = (
-    "With 6 labelled brains the classic policy may fall behind none: 180 steps are few for a "
+    "With 6 labelled brains the classic policy may fall behind none: 450 steps on patches are few for a "
     "strong policy, and its two seeds differ by 0.08 Dice."
 )
 

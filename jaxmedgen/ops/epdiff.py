@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmedgen.ops.lie_algebra import Backend, ad_star_planes, difference
+from jaxmedgen.ops.smoothed_ad import smoothed_ad_star
 from jaxmedgen.ops.sobolev import Metric, filter_planes
 from jaxmedgen.ops.transport import sample_periodic
 
@@ -48,7 +49,7 @@ def velocity_slope(
 ) -> Float[Array, " b n *s"]:
     """``-K ad*_v (L v)``; components first; `backend` as in `momentum_slope`."""
     momentum = filter_planes(velocity, metric, -1)
-    return -filter_planes(ad_star_planes(velocity, momentum, backend), metric, 1)
+    return -smoothed_ad_star(velocity, momentum, metric, backend)
 
 
 def coadjoint_momentum(

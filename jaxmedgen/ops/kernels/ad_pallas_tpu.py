@@ -37,7 +37,7 @@ def ad_tpu(rule, v, w, *, interpret):
         readers = []
         for first in (0, len(views)):
             planes = dict(zip(views, inputs[first : first + len(views)]))
-            readers.append(functools.cache(functools.partial(_read, planes, n)))
+            readers.append(functools.cache(functools.partial(read_plane, planes, n)))
         for i, value in enumerate(RULES[rule](n, *readers)):
             out_ref[0, i, 0] = value.astype(out_ref.dtype)
 
@@ -57,7 +57,7 @@ def ad_tpu(rule, v, w, *, interpret):
     return out.reshape(shape)
 
 
-def _read(planes, n, component, axis=0, by=0):
+def read_plane(planes, n, component, axis=0, by=0):
     """A component of this plane, moved by one voxel along an axis of the field."""
     in_plane = axis - (n - 2)
     if by == 0 or in_plane >= 0:

@@ -1,5 +1,6 @@
 """The documentation's commands parse, its links resolve, and CONTRIBUTING's system trains."""
 
+import ast
 import contextlib
 import importlib.util
 import io
@@ -145,7 +146,8 @@ def test_the_one_line_arm_of_contributing_works():
 
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (line,) = re.findall(r"^(\"affine\": preset_arm.*)$", text, re.M)
-    (arm,) = eval("{" + line + "}", {"preset_arm": preset_arm}).values()
+    (entry,) = ast.parse("{" + line + "}", mode="eval").body.values
+    arm = preset_arm(*map(ast.literal_eval, entry.args))
     training = arm.prepare(None)
     assert isinstance(training, ArmTraining)
     assert training.changes["augment.preset"] == "affine"

@@ -1,4 +1,4 @@
-"""Runs in work folders: train one, open a trained one, score it, sample from it."""
+"""Runs in work folders: train one, open a trained one, score it."""
 
 import contextlib
 import dataclasses
@@ -16,6 +16,7 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources, build_sources, folder_source, preprocessing
 from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.label_images import LabelImages
 from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.preprocess import Preprocessing
@@ -23,13 +24,12 @@ from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
 from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
 from jaxmedgen.experiments.groupwise import evaluate_alignment
-from jaxmedgen.experiments.samples import write_deformed, write_samples
+from jaxmedgen.experiments.samples import write_samples
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
 from jaxmedgen.metrics import tables
 from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import (
     CanAlign,
-    CanDeform,
     CanPredict,
     CanSample,
     System,
@@ -125,7 +125,8 @@ def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path
     """One prediction as a picture beside its reference and as NIfTI on the network's grid."""
     picture = three_planes(case.image, case.label, case.prediction, spacing=spacing)
     save_png(folder / f"{case.case}.png", picture)
-    write_volume(folder / f"{case.case}.nii.gz", case.prediction.astype(np.uint8), _affine(spacing))
+    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
+    write_volume(folder / f"{case.case}.nii.gz", case.prediction.astype(np.uint8), affine)
 
 
 def describe_data(
@@ -216,7 +217,7 @@ def evaluate_run(
         save_case(result, run.info.spacing, workdir / "predictions")
     write_scores(cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing)
     if data is None:
-        log = MetricsLog(workdir, append=True)
+        log = MetricsLog(workdir, rescored=step)
         dice = [r.dice for r in results]
         log.write(step, "test", {"dice": float(np.nanmean(dice)) if dice else float("nan")})
         log.close()
@@ -232,9 +233,14 @@ def write_scores(
     console.print(tables.rich_table(tables.aggregate(cases)))
 
 
+def as_seen(system: System, source: Source) -> Source:
+    """Label maps as images, where the system was trained on them."""
+    return LabelImages(source) if getattr(system, "images_of_labels", False) else source
+
+
 def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
     if data is None:
-        return build_sources(run.config.data).test
+        return as_seen(run.system, build_sources(run.config.data).test)
     config = configuration.from_json(configuration.to_json(run.config))
     with config.unlocked():
         config.data.kind, config.data.folder = "folder", data
@@ -246,43 +252,7 @@ def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
             f"{data} has {source.info.num_classes} classes, the run was trained on "
             f"{run.info.num_classes}: give --config.data.label_map at training"
         )
-    return source
-
-
-def sample_run(
-    config: ConfigDict | None,
-    workdir: pathlib.Path | None,
-    output: pathlib.Path,
-    count: int,
-    seed: int,
-) -> None:
-    """Writes `count` labelled synthetic scans: ``images/``, ``labels/``, ``samples.png``.
-
-    Raises:
-        ValueError: the system has no sampler.
-    """
-    variables = {}
-    if config is None:
-        run = open_run(workdir)
-        config, system = run.config, run.system
-        sources = build_sources(config.data)
-        if isinstance(system, CanSample | CanDeform):
-            variables, _ = run.variables()
-    else:
-        sources = build_sources(config.data)
-        system = build_system(config, sources.info)
-    if isinstance(system, CanSample):
-        write_samples(config, sources, system, variables, output, count, seed)
-    elif isinstance(system, CanDeform) and variables:
-        write_deformed(sources, system, variables, output, count, seed)
-    elif isinstance(system, CanDeform):
-        raise ValueError(f"{config.system} deforms by what it has learned: give --workdir")
-    else:
-        raise ValueError(f"{config.system} has no sampler")
-
-
-def _affine(spacing: tuple[float, ...]) -> np.ndarray:
-    return np.diag([*spacing, *[1.0] * (4 - len(spacing))])
+    return as_seen(run.system, source)
 
 
 def _zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:

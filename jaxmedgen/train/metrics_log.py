@@ -25,7 +25,7 @@ class MetricsLog:
         workdir: pathlib.Path,
         resume_step: int | None = None,
         redo_evaluation: bool = False,
-        append: bool = False,
+        rescored: int | None = None,
     ) -> None:
         """Opens the files; lines after `resume_step` (a killed run's) are dropped.
 
@@ -33,19 +33,22 @@ class MetricsLog:
             workdir: the run's folder.
             resume_step: step of the restored checkpoint; None starts empty files.
             redo_evaluation: drop the validation of that very step too, it is done again.
-            append: keep all that is there, for a finished run's test scores.
+            rescored: step of a finished run that is tested: all is kept but its earlier scores.
         """
         self.path = pathlib.Path(workdir) / "metrics.jsonl"
         self._timing = pathlib.Path(workdir) / "timing.jsonl"
         self._writer = None
         if jax.process_index() != 0:
             return
-        for path in () if append else (self.path, self._timing):
-            kept = [] if resume_step is None else read_metrics(path, last_step=resume_step)
+        for path in (self.path, self._timing):
+            fresh = resume_step is None and rescored is None
+            kept = [] if fresh else read_metrics(path, last_step=resume_step)
             if redo_evaluation:
                 kept = [
                     k for k in kept if (k.get("split"), k["step"]) != ("validation", resume_step)
                 ]
+            if rescored is not None:
+                kept = [k for k in kept if (k.get("split"), k["step"]) != ("test", rescored)]
             partial = path.with_suffix(".partial")
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
             os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""The study of ``bin/demo``: the ablation at a size for two CPU cores and twelve minutes.
+"""The study of ``bin/demo``: the ablation at a size for two CPU cores and ten minutes.
 
     bin/demo                                         # = bin/ablate --config configs/demo.py ...
     bin/demo --config.steps=1000 --workdir work/long

@@ -78,7 +78,7 @@ def random_bspline_displacement(
     shape: Sequence[int],
     spacing: Sequence[float | int],
     *,
-    amplitude: Float[Array, " b"] | float | int,
+    amplitude: Float[Array, " b"] | Float[Array, "b n"] | float | int,
     controls: int | Sequence[int] = 7,
     locked_layers: int = 2,
     distribution: Literal["uniform", "normal"] = "uniform",
@@ -92,7 +92,7 @@ def random_bspline_displacement(
         shape: spatial size.
         spacing: voxel size in mm.
         amplitude: in mm: half-width of the uniform or standard deviation of the normal
-            distribution, one number or one a sample.
+            distribution, one number, one a sample, or one a sample and axis.
         controls: control points an axis, one number or one an axis.
         locked_layers: as in `bspline_field`.
         distribution: of each component of each control point.
@@ -113,8 +113,10 @@ def random_bspline_displacement(
     if distribution not in draws:
         raise ValueError(f"distribution {distribution!r} is unknown: use {' or '.join(draws)}")
     draw = functools.partial(draws[distribution], shape=(*counts, axes))
-    amplitude = jnp.broadcast_to(jnp.asarray(amplitude, jnp.float32), keys.shape)
-    control = jax.vmap(draw)(keys) * amplitude.reshape(-1, *(1,) * (axes + 1))
+    amplitude = jnp.asarray(amplitude, jnp.float32)
+    if amplitude.ndim < 2:
+        amplitude = jnp.broadcast_to(amplitude, keys.shape)[:, None]
+    control = jax.vmap(draw)(keys) * amplitude.reshape(len(keys), *(1,) * axes, -1)
     return bspline_field(control / jnp.asarray(spacing), shape, locked_layers=locked_layers)
 
 

@@ -50,6 +50,26 @@ def resize(
     return apply_matrices(image, [_resize_matrix(n, m, order, wide) for n, m in sizes])
 
 
+def resize_corners(image: Float[Array, " b *s c"], shape: Sequence[int]) -> Float[Array, " b *o c"]:
+    """Image on a grid of another size whose outermost voxel centres are those of the old one.
+
+    Linear; what PyTorch calls ``align_corners=True``: output voxel i lies at input coordinate
+    ``i (n - 1) / (m - 1)``.
+
+    Args:
+        image: 2D or 3D images.
+        shape: new size, one number a spatial axis.
+
+    Raises:
+        ValueError: if `shape` has another number of axes than the image, or a size below 1.
+    """
+    if len(shape) != image.ndim - 2 or min(shape) < 1:
+        raise ValueError(
+            f"shape {tuple(shape)} for {image.ndim - 2} spatial axes: give a size >= 1 for each"
+        )
+    return apply_matrices(image, [_corner_matrix(n, m) for n, m in zip(image.shape[1:-1], shape)])
+
+
 def apply_matrices(
     image: Float[Array, " b *s c"],
     matrices: Sequence[Float[Array, "_ _"] | Float[Array, " b _ _"] | Float[np.ndarray, "_ _"]],
@@ -125,6 +145,12 @@ def _resize_matrix(old: int, new: int, order: int | str, antialias: bool) -> np.
     else:
         weight = _keys(distance) if order == 3 else np.maximum(1 - np.abs(distance), 0)
     return weight / weight.sum(1, keepdims=True)
+
+
+@functools.cache
+def _corner_matrix(old: int, new: int) -> np.ndarray:
+    places = np.arange(new) * ((old - 1) / max(new - 1, 1))
+    return np.maximum(1 - np.abs(places[:, None] - np.arange(old)), 0)
 
 
 def _interpolation_rows(x, count, size, order):

@@ -73,6 +73,43 @@ class CanShow(Protocol):
 
 
 @runtime_checkable
+class CanStylise(Protocol):
+    """Makes images from label maps in the styles of other images.
+
+    A true ``needs_style`` says that it cannot do without: it draws no styles of its own.
+    """
+
+    def stylise(
+        self,
+        variables: PlayerVariables,
+        label: Int[Array, " b *s"],
+        style: Float[Array, "b *r c"],
+    ) -> Float[Array, "b *s c"]:
+        """Synthetic images of the label maps."""
+        ...
+
+
+@runtime_checkable
+class CanTranslate(Protocol):
+    """Shows images as they would be in another domain: without a finding, by another scanner."""
+
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """The domains."""
+        ...
+
+    def translate(
+        self,
+        variables: PlayerVariables,
+        keys: Key[Array, " b"],
+        image: Float[Array, "b *s c"],
+        target: str,
+    ) -> Float[Array, "b *s c"]:
+        """The images in the domain `target`; keys decide what the images leave open."""
+        ...
+
+
+@runtime_checkable
 class CanReconstruct(Protocol):
     """Shows what a model keeps of an image."""
 
@@ -95,6 +132,23 @@ class CanDeform(Protocol):
         label: Int[Array, " b *s"],
     ) -> tuple[Float[Array, "b *s c"], Int[Array, " b *s"]]:
         """Deformed images and their labels, moved by the same maps."""
+        ...
+
+
+@runtime_checkable
+class CanCodeLabels(Protocol):
+    """Turns label maps into short vectors and vectors into label maps."""
+
+    def encode_labels(
+        self, variables: PlayerVariables, label: Int[Array, " b *s"]
+    ) -> tuple[Float[Array, " b d"], Float[Array, " b d"]]:
+        """Mean and log-variance of each map's latent vector."""
+        ...
+
+    def decode_labels(
+        self, variables: PlayerVariables, z: Float[Array, " b d"]
+    ) -> Int[Array, " b *s"]:
+        """The most likely label map of each latent vector."""
         ...
 
 

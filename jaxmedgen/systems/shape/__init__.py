@@ -1,0 +1,1 @@
+"""Models of shape: what label maps of a population look like."""

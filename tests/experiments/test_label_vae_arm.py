@@ -1,0 +1,153 @@
+"""A sampler of new label maps from the labelled subjects of a run, and attributes of stacks."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.phantoms.short_axis import ShortAxis
+from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
+from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.sources import in_memory, subset
+from jaxmedgen.data.stacks import Stack, read_stacks
+from jaxmedgen.experiments import label_vae_arm
+from jaxmedgen.experiments.label_files import write_subjects
+from jaxmedgen.experiments.label_space import LabelSpace
+from jaxmedgen.experiments.label_synthesis import (
+    measure_population,
+    rendered,
+    synthesise,
+    target_attribute,
+)
+from jaxmedgen.metrics.cardiac import clinical_indices
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compilation_cache():
+    before = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A few steps of a tiny network."""
+    real_config = label_vae_arm._config
+
+    def made(*arguments):
+        config = real_config(*arguments)
+        with config.unlocked():
+            config.net.update(features=(2, 4), neck=8, latents=4)
+        return config
+
+    monkeypatch.setattr(label_vae_arm, "_config", made)
+    monkeypatch.setattr(label_vae_arm, "_STAGES", 2)
+    monkeypatch.setattr(label_vae_arm, "STEPS", 2)
+    monkeypatch.setattr(label_vae_arm, "_BATCH", 4)
+
+
+CONFIG = load_config("unet", {"parallel.data": "1"})
+
+
+def test_slices_of_any_size_give_slices_and_stacks_give_stacks(quick, tmp_path):
+    slices = in_memory(ShortAxis(5, (34, 36), classes=8))
+    sampler = label_vae_arm.train_label_vae(CONFIG, slices, tmp_path / "slices", 0)
+    assert len(sampler.latents) == 5
+    made = sampler(np.random.default_rng(0), 3)
+    assert made.shape == (3, 34, 36) and made.dtype == np.int32
+    assert 0 <= made.min() and made.max() <= 7
+    np.testing.assert_array_equal(made, sampler(np.random.default_rng(0), 3))
+    again = label_vae_arm.train_label_vae(CONFIG, slices, tmp_path / "slices", 0)  # read
+    np.testing.assert_array_equal(again.latents, sampler.latents)
+    stacks = in_memory(ShortAxisStacks(2, (32, 32)))
+    sampler = label_vae_arm.train_label_vae(CONFIG, stacks, tmp_path / "stacks", 0)
+    assert sampler(np.random.default_rng(0), 1).shape == (1, 32, 32, 32)
+    with pytest.raises(ValueError, match="no labelled subjects"):
+        label_vae_arm.train_label_vae(CONFIG, subset(slices, ()), tmp_path / "none", 0)
+
+
+SIDE = 32
+
+
+def discs(radius):
+    """Rings of blood and muscle with given radii, exact in the latent space of two numbers."""
+    x = np.arange(SIDE) - 15.5
+    distance = np.hypot(x[:, None], x)[None]
+    radius = np.asarray(radius)[:, None, None]
+    return np.where(distance < radius, 1, np.where(distance < radius + 3, 2, 0)).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def population():
+    """Hearts that are discs: the latent vector is (radius, 0), coded and decoded exactly."""
+
+    def encode(label):
+        area = np.asarray(label == 1).sum((1, 2))
+        z = np.stack([np.sqrt(area / np.pi), np.zeros(len(area))], -1)
+        return z, np.full_like(z, -20.0)
+
+    space = LabelSpace(encode, lambda z: discs(np.asarray(z)[:, 0]), (SIDE, SIDE))
+    rng = np.random.default_rng(0)
+    stacks = []
+    for k in range(16):
+        group, base = ("NOR", 6.0) if k % 2 else ("DCM", 9.0)
+        count = int(rng.integers(6, 14))
+        radius = (base + rng.normal(0, 0.6)) * np.linspace(1, 0.5, count)
+        stacks.append(Stack(discs(radius), (80 / count, 2.0, 2.0), f"s{k}", group))
+    return measure_population(space, stacks)
+
+
+def test_every_subject_has_32_slices_over_its_own_length(population):
+    made = synthesise(population, "equalised", 3)
+    (source,) = (s for s in population.stacks if s.name == made.sources[0])
+    assert made.label.shape == (32, SIDE, SIDE) and made.label.dtype == np.uint8
+    assert 31 * made.spacing[0] == pytest.approx((len(source.label) - 1) * source.spacing[0])
+    assert made.plausible_slices == 1 and made.within_range in (True, False)
+
+
+def test_diseased_subjects_are_dilated_and_coherent(population):
+    made = [synthesise(population, "pathology", seed, disease="DCM") for seed in range(6)]
+    healthy = [synthesise(population, "pathology", seed, disease="DCM", t=0.0) for seed in range(6)]
+    volume = [
+        np.mean([clinical_indices(s.label.astype(np.int32), s.spacing).lv_volume for s in group])
+        for group in (healthy, made)
+    ]
+    assert volume[1] > 1.5 * volume[0]
+    assert all(s.disease == "DCM" for s in made)
+    with pytest.raises(ValueError, match="group 'HCM'"):
+        synthesise(population, "pathology", 0, disease="HCM")
+
+
+def test_rare_volumes_are_hit(population):
+    values = np.asarray([i.lv_volume for i in population.indices])
+    _, reached = target_attribute(population, 1, "lv_volume", 99.9)
+    wanted = values.mean() + 3.0902 * values.std(ddof=1)
+    assert reached > values.max()
+    assert reached == pytest.approx(wanted, abs=0.05 * values.std(ddof=1))
+    with pytest.raises(ValueError, match="percentile between"):
+        target_attribute(population, 1, "lv_volume", 100)
+
+
+def test_every_vendor_renders_the_same_labels(population):
+    subject = synthesise(population, "between", 0)
+    pairs = rendered(
+        subject, {"A": lambda n: n[..., None] * 1.0, "B": lambda n: -n[..., None] * 1.0}
+    )
+    assert pairs["A"][0].vendor == "A" and pairs["B"][0].vendor == "B"
+    np.testing.assert_array_equal(pairs["A"][0].label, pairs["B"][0].label)
+    np.testing.assert_array_equal(pairs["A"][1], -pairs["B"][1])
+    assert "label" not in subject.record() and len(subject.sources) == 2
+
+
+def test_written_subjects_are_a_folder_that_is_read_again(population, tmp_path):
+    subjects = [synthesise(population, "between", seed) for seed in range(2)]
+    write_subjects(subjects, tmp_path)
+    native = Preprocessing(spacing="native")
+    source = FolderSource(tmp_path / "labels", native, contents="labels")
+    for subject, stack in zip(subjects, read_stacks(source, axis=2)):
+        np.testing.assert_array_equal(stack.label, subject.label)
+    records = json.loads((tmp_path / "records.json").read_text())
+    assert [tuple(r["sources"]) for r in records] == [s.sources for s in subjects]

@@ -22,17 +22,21 @@ class ImageLayerNorm(nn.Module):
     Attributes:
         epsilon: added to the deviation.
         dtype: precision of the output; statistics are in float32.
+        affine: whether there are a scale and a bias.
     """
 
     epsilon: float = 1e-5
     dtype: Dtype = None
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
         """Normalised images."""
         c = x.shape[-1]
-        scale = self.param("scale", nn.initializers.uniform(1.0), (c,), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
+        scale, bias = 1.0, 0.0
+        if self.affine:
+            scale = self.param("scale", nn.initializers.uniform(1.0), (c,), jnp.float32)
+            bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
         values = x.astype(jnp.float32)
         axes = tuple(range(1, x.ndim))
         count = values[0].size

@@ -1,0 +1,188 @@
+"""A whole GenSeg training step: ours against the same networks in PyTorch, in one run.
+
+    pip install -e '.[bench]'
+    python -m benchmarks.genseg_step --batch 16 --rounds 5
+
+32^2 images, the networks of `configs/genseg.py:cpu` (codes of 48 + 16 channels, two scales of two
+discriminators, spectral norms), discriminator and generator update with AMSGrad, float32. Each side
+has a process of its own with the same number of threads; they take turns, the one at work while the
+other waits, and the medians over the rounds are compared. Before any timing both compute their
+losses from the same weights and images, which must agree. Prints a line and one of JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing.turns import serve_turns, take_turns
+
+SHAPE = (32, 32)
+UNIQUE = 16
+SIDES = ("jaxmedgen", "torch")
+_ITERATIONS = 50
+"""Power iterations before losses are compared: both sides' vectors have converged."""
+
+
+def main() -> None:
+    """Runs both sides in turn and prints the ratio of their medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=16, help="images of each domain")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5, help="steps a round")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        serve(args)
+        return
+    result = compare(args)
+    print(
+        f"jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch {1e3 * result['torch_s']:.1f} ms a "
+        f"step; {result['speed_ratio']:.2f}x of torch's speed (losses differ by "
+        f"{result['difference']:.1e} of their size)"
+    )
+    settings = {"threads": args.threads, "batch": args.batch}
+    print(json.dumps({"benchmark": "genseg_step", **settings, **result}))
+
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    """Medians of both sides."""
+    with tempfile.TemporaryDirectory() as folder:
+        commands = {}
+        for name in SIDES:  # in this order: the first writes the weights
+            command = [sys.executable, "-m", "benchmarks.genseg_step", "--worker", name]
+            command += ["--exchange", f"{folder}/exchange.npz"]
+            for option in ("batch", "steps", "threads"):
+                command += [f"--{option}", str(getattr(args, option))]
+            commands[name] = command
+        ready, times = take_turns(commands, args.rounds)
+    ours, theirs = (statistics.median(times[name]) for name in SIDES)
+    return {
+        "jaxmedgen_s": ours,
+        "torch_s": theirs,
+        "speed_ratio": theirs / ours,
+        "difference": ready["difference"],
+        "rounds_s": times,
+    }
+
+
+def serve(args: argparse.Namespace) -> None:
+    """One side: builds the step, then times it whenever asked to on standard input."""
+    # Cores are given to both alike: XLA knows no number of threads.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+    step, difference = build(images(args.batch), args)
+    serve_turns(step, args.steps, {"difference": difference})
+
+
+def images(batch: int) -> dict[str, np.ndarray]:
+    """A batch of noise with masks, every second one known."""
+    rng = np.random.default_rng(0)
+    present, absent = rng.uniform(size=(2, batch, *SHAPE, 1)).astype(np.float32)
+    return {
+        "image": present,
+        "absent": absent,
+        "prior": rng.normal(size=(batch, 4, 4, UNIQUE)).astype(np.float32),
+        "label": (present[..., 0] > 0.9).astype(np.int32),
+        "has_mask": (np.arange(batch) % 2).astype(np.float32),
+    }
+
+
+def jaxmedgen_step(
+    data: dict[str, np.ndarray], args: argparse.Namespace
+) -> tuple[Callable[[], float], float]:
+    """Our step as `bin/train` compiles it; weights and losses are written for the other side."""
+    import jax
+    import jax.numpy as jnp
+    from flax.traverse_util import flatten_dict
+
+    from jaxmedgen.configuration import load_config
+    from jaxmedgen.data.sources import DatasetInfo
+    from jaxmedgen.systems.base import build_system
+    from jaxmedgen.train.objectives import LossInputs
+    from jaxmedgen.train.step import make_step
+
+    config = load_config("genseg:cpu,data=glyphs,switch=adaptive")
+    info = DatasetInfo(("background", "digit"), ("ink",), (1.0, 1.0), ())
+    system = build_system(config, info)
+    count = len(data["image"])
+    batch = {name: jnp.asarray(value) for name, value in data.items()}
+    batch |= {"domain": jnp.zeros(count, jnp.int32), "index": jnp.arange(count, dtype=jnp.int32)}
+    state = jax.jit(system.init)(jax.random.key(0), batch)
+    keys = jax.random.split(jax.random.key(1), count)
+
+    @jax.jit
+    def losses(variables):
+        inputs = LossInputs(variables, {}, batch, keys, keys[0], state.step)
+        found = {o.name: o.loss(inputs) for o in system.objectives()}
+        for _, outputs in found.values():
+            variables |= {n: {**variables[n], **u} for n, u in outputs.variables.items()}
+        return {name: value for name, (value, _) in found.items()}, variables
+
+    variables = {n: {"params": p.params, **p.variables} for n, p in state.players.items()}
+    for _ in range(_ITERATIONS):
+        found, variables = losses(variables)
+    found = {name: float(value) for name, value in found.items()}
+    flat = {
+        "/".join((player, *path)): np.asarray(leaf)
+        for player, value in state.players.items()
+        for path, leaf in flatten_dict(value.params).items()
+    }
+    np.savez(args.exchange, **{f"loss_{k}": v for k, v in found.items()}, **flat)
+    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
+    states = [state]
+
+    def step():
+        states[0], metrics = compiled(states[0], batch)
+        return metrics["generator/loss"].item()
+
+    return step, 0.0
+
+
+def torch_step(
+    data: dict[str, np.ndarray], args: argparse.Namespace
+) -> tuple[Callable[[], float], float]:
+    """The same step in PyTorch."""
+    import torch
+
+    from benchmarks.genseg_peers.torch_genseg import GenSeg
+
+    torch.set_num_threads(args.threads)
+    with np.load(args.exchange) as weights:
+        model = GenSeg(dict(weights), UNIQUE, levels=3, scales=2, depth=3)
+        expected = float(weights["loss_discriminator"]), float(weights["loss_generator"])
+
+    def first(x):
+        return torch.tensor(x).movedim(-1, 1).contiguous()
+
+    present, absent, prior = (first(data[name]) for name in ("image", "absent", "prior"))
+    mask = torch.tensor(data["label"], dtype=torch.float32)
+    known = torch.tensor(data["has_mask"])
+    with torch.no_grad():
+        made = model.translate(present, absent, prior)
+        judged = float(model.judge_loss(present, absent, made[2], made[5]))
+        value = float(model.generator_loss(made, present, absent, prior, mask, known))
+    difference = max(abs(a - b) / abs(b) for a, b in zip((judged, value), expected))
+    if difference > 1e-2:
+        raise SystemExit(
+            f"losses of the same weights are {judged}, {value} but {expected} on the other side: "
+            "not the same model"
+        )
+
+    def step():
+        return model.step(present, absent, prior, mask, known)[1]
+
+    return step, difference
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""GenSeg: segmentation with few masks, boosted by translation (Vorontsov et al. 2019).
+
+    bin/reproduce genseg
+    bin/train --config configs/genseg.py:cpu --workdir work/genseg
+    bin/train --config configs/genseg.py:cpu,arm=segmentation --workdir work/segmentation
+    bin/train --config configs/genseg.py:gpu,data=hard --workdir work/hard
+    bin/train --config configs/genseg.py:pod,data=hemispheres --workdir work/brats
+
+Sizes:
+    cpu  glyphs in clutter, 32^2, codes of 64 + 16 channels, 2500 steps of 16 + 16 images
+    gpu  the published networks (codes of 384 + 128 channels), bf16, 40 000 steps of 20 + 20
+    pod  the same, 100 000 steps of 160 + 160
+
+Data: `glyphs` (cpu's 32^2), `simple` and `hard` (48^2, 8 and 24 pieces of clutter), `large` (128^2,
+80 pieces), `hemispheres` (brain phantoms or, with --config.data.folder=FOLDER, scans such as
+BraTS). With --config.data.folder=FOLDER of MNIST's files the digits are real ones. One image in a
+hundred (glyphs: in fifty) has a mask, of the digit 9 only.
+
+Arms:
+    proposed       translation, the residual decoder re-used for segmentation
+    segmentation   encoder and segmentation decoder alone
+    autoencoder    the same and a reconstruction decoder
+    mean_teacher   the same and consistency with averaged weights
+    separate       proposed, with a segmentation decoder of its own
+    staged         separate, trained in four stages
+    mine           proposed, less mutual information of the two parts of the code
+    reversal       proposed, gradient reversal from u to the image without its finding
+    multi_domain   two kinds of digits (0-4, 5-9), a domain and a class each
+    unsplit        no split of the code: findings are removed, never added
+    wide           twice as many channels
+
+Options: skips (skinny | none | concatenate | sum | places), switch (layer | adaptive | instance),
+gan (hinge | lsgan | wgan | jsgan | relativistic), cycle (apa | pap). Skips by `places` are trained
+in four stages.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxmedgen.configuration import parse_argument
+
+ARMS = (
+    "proposed",
+    "segmentation",
+    "autoencoder",
+    "mean_teacher",
+    "separate",
+    "staged",
+    "mine",
+    "reversal",
+    "multi_domain",
+    "unsplit",
+    "wide",
+)
+BASELINES = ("segmentation", "autoencoder", "mean_teacher")
+OPTIONS = {
+    "arm": ARMS,
+    "data": ("default", "glyphs", "simple", "hard", "large", "hemispheres"),
+    "skips": ("skinny", "none", "concatenate", "sum", "places"),
+    "switch": ("default", "layer", "adaptive", "instance"),
+    "gan": ("hinge", "lsgan", "wgan", "jsgan", "relativistic"),
+    "cycle": ("apa", "pap"),
+}
+SHAPES = {
+    "glyphs": (32, 32),
+    "simple": (48, 48),
+    "hard": (48, 48),
+    "large": (128, 128),
+}
+CLUTTER = {"glyphs": 6, "simple": 8, "hard": 24, "large": 80}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    chosen = parse_argument(argument, OPTIONS)
+    size, arm, kind = chosen["size"], chosen["arm"], chosen["data"]
+    small = size == "cpu"
+    if kind == "default":
+        kind = "glyphs" if small else "simple"
+    brains, glyphs = kind == "hemispheres", kind == "glyphs"
+    shape = SHAPES.get(kind, (64, 32) if small else (240, 120))
+    deep = kind in ("large", "hemispheres") and not small
+    switch = chosen["switch"]
+    if switch == "default":  # the published choices
+        switch = "layer" if brains else "adaptive"
+    width = 2 if arm == "wide" else 1
+    features = (16, 32, 64, 128, 256, 512) if deep else (32, 64, 128, 256, 512)
+    discriminator = (64, 128, 256, 512) if deep else (128, 256, 512)
+    if small:
+        features, discriminator = (8, 16, 32, 64), (16, 32, 64)
+    train = {"glyphs": 4000, "hemispheres": 24 if small else 168}.get(
+        kind, 4000 if small else 59500
+    )
+    return ConfigDict(
+        {
+            "system": "jaxmedgen.systems.translation.genseg",
+            "steps": {"cpu": 2500, "gpu": 40_000, "pod": 100_000}[size],
+            "batch_size": {"cpu": 16, "gpu": 20, "pod": 160}[size],
+            "seed": 0,
+            "accumulate": 1,
+            "log_every": 25 if small else 100,
+            "eval_every": 500 if small else 2000,
+            "checkpoint_every": 500 if small else 1000,
+            "show_every": 500 if small else 2000,
+            "profile_at": -1,
+            "clip": brains,
+            "data": {
+                "kind": "hemispheres" if brains else "cluttered_digits",
+                "folder": "",  # of MNIST's files, or of scans
+                "label_map": "",
+                "cache": "",
+                "target_of": (),
+                "target_names": (),
+                "train_contrast": "",
+                "test_contrast": "t2",
+                "shape": shape,
+                "spacing": "fit",
+                "crop_to_nonzero": True,
+                "normalization": "zscore",
+                # Images with a digit; patients of hemispheres.
+                "train": train,
+                "validation": (4 if small else 21) if brains else (100 if small else 500),
+                "test": (8 if small else 21) if brains else (500 if small else 10_000),
+                "seed": 0,
+                "labelled": (0.1 if small else 0.01) if brains else (0.02 if glyphs else 0.01),
+                # Digits.
+                "labelled_kind": -1 if arm == "multi_domain" else 9,
+                "clutter": CLUTTER.get(kind, 0),
+                "piece": 6 if glyphs else 10,
+                "glyph": 18 if glyphs else 28,
+                "domains": 2 if arm == "multi_domain" and not brains else 1,
+                # Hemispheres, cut from volumes (right, anterior, superior).
+                "volume": (2 * shape[1], shape[0], 32 if small else 128) if brains else (),
+                "finding": (),  # label values of the lesion; () is the last class
+                "sick": 0.01,  # least share of the brain
+                "brain": 0.25,  # least share of the image
+                "channelwise": False,
+                "contrasts": ("flair", "t1ce", "t1", "t2") if brains else ("t1",),
+                "classes": "tissue",
+                "lesions": ("tumour",) if brains else (),
+                "train_site": "a",
+                "test_site": "a",
+            },
+            "patch_size": (),
+            "foreground_probability": 0.0,
+            "net": {
+                "kind": "baseline" if arm in BASELINES else "genseg",
+                "features": tuple(width * n for n in features),
+                "unique": width * (16 if small else 128),
+                "long_skips": chosen["skips"],
+                "switch": switch,
+                "residual_taps": 5,
+                "residual_short_skips": False,
+                "separate": arm in ("separate", "staged"),
+                "split": arm != "unsplit",
+                "domains": 2 if arm == "multi_domain" else 1,
+                "discriminator": discriminator,
+                "scales": 2 if small else 3,
+                "estimator": (64, 64, 64) if small else (1000, 1000, 1000),
+                "spectral": True,
+                "remat": not small,
+                "dtype": "float32" if small else "bfloat16",
+            },
+            "loss": {
+                "gan": chosen["gan"],
+                "penalty": 0.0,  # of the discriminators' gradient
+                "penalty_kind": "r1",  # r1 | wgan-gp
+                "cycle": chosen["cycle"],
+                "joint_latent": True,
+                "staged": arm == "staged" or chosen["skips"] == "places",
+                "reversal": 0.1 if arm == "reversal" else 0.0,
+                "weights": {
+                    "image": 50.0,
+                    "latent": 1.0,
+                    "cycle": 50.0,
+                    "adversarial": 3.0,
+                    "segmentation": 0.01,
+                    "information": 0.01 if arm == "mine" else 0.0,
+                },
+            },
+            "baseline": {
+                "segmentation": 1.0,
+                "reconstruction": 1.0 if arm == "autoencoder" else 0.0,
+                "consistency": 10.0 if arm == "mean_teacher" else 0.0,
+                "ema_decay": 0.99 if arm == "mean_teacher" else 0.0,
+                "noise": 0.1,
+            },
+            "optimizer": {
+                "kind": "amsgrad",
+                "learning_rate": 1e-3,
+                "discriminator_rate": 1e-3,
+                "schedule": "constant",
+                "warmup": 0,
+                "clip_norm": 0.0,
+                "weight_decay": 1e-4,  # added to the gradient
+                "b1": 0.5,
+                "b2": 0.999,
+            },
+            "augment": {"preset": "none"},  # genseg2d: the published one
+            "parallel": {"backend": "jit", "data": -1, "space": 1},
+        }
+    )

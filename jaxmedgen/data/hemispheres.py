@@ -1,0 +1,165 @@
+"""Slices of brains, one hemisphere each, with and without a lesion: BraTS as GenSeg takes it.
+
+Axial slices are split at the mid-sagittal plane; odd widths share the middle column. Hemispheres
+with enough lesion are images with a finding, those without a lesion voxel images without one, so
+that both come from the same patients; the others are left out. Source: Vorontsov et al., arXiv
+1904.01636. A patient's slices are all in one part of the split if subjects are split first, as
+`hemisphere_parts` does.
+
+Bias fields are not corrected here: correct them beforehand (N4) with a mask of the brain. Taking
+the segmentation for that mask, as the published code does, tells where the lesion is.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from ml_collections import ConfigDict
+
+from jaxmedgen.data.semi_labelled import semi_labelled
+from jaxmedgen.data.sources import ArraySource, Source
+from jaxmedgen.data.unpaired import Pairs, Unpaired
+
+_WIDTH = 5.0  # standard deviations of the brain that become 1
+
+
+@dataclasses.dataclass(frozen=True)
+class HemisphereSettings:
+    """How slices are chosen and scaled.
+
+    Attributes:
+        finding: label values that are the lesion, merged; () takes the last class.
+        sick: least share of the brain that the lesion of an image with a finding has.
+        brain: least share of the image that the brain has.
+        channelwise: scales every channel by its own mean and deviation; False, as published, takes
+            one for all.
+    """
+
+    finding: tuple[int, ...] = ()
+    sick: float | int = 0.01
+    brain: float | int = 0.25
+    channelwise: bool = False
+
+
+def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
+    """All hemispheres that can be used, with and without a finding, named PATIENT_zSLICE_SIDE.
+
+    Args:
+        source: volumes ``[x, y, z, c]`` (right, anterior, superior) with label maps; whatever is
+            not brain has the value of the first corner.
+        settings: how to choose.
+
+    Raises:
+        ValueError: images of less than three axes, or a label value that is no class.
+    """
+    classes = source.info.num_classes
+    finding = settings.finding or (classes - 1,)
+    if any(not 0 < k < classes for k in finding):
+        raise ValueError(
+            f"finding={finding}: the data set's foreground classes are 1..{classes - 1}"
+        )
+    present, absent, names = [], [], []
+    for number, case in enumerate(source.info.case_names):
+        record = source[number]
+        image, label = np.asarray(record["image"]), np.isin(record["label"], finding)
+        if label.ndim != 3:
+            raise ValueError(f"subject {case} has {label.ndim} axes: hemispheres need volumes")
+        brain = (image != image[:1, :1, :1]).any(-1)
+        image = normalised(image, brain, channelwise=settings.channelwise)
+        for z in range(label.shape[2]):
+            for side, columns in zip("RL", halves(label.shape[0])):
+                inside, lesion = brain[columns, :, z], label[columns, :, z]
+                if inside.mean() <= settings.brain:
+                    continue
+                share = lesion.sum() / inside.sum()
+                picture = np.ascontiguousarray(image[columns, :, z].swapaxes(0, 1))
+                if share > settings.sick:
+                    mask = np.ascontiguousarray(lesion.T).astype(np.int32)
+                    present.append({"image": picture, "label": mask})
+                    names.append(f"{case}_z{z:03d}_{side}")
+                elif share == 0:
+                    absent.append(picture)
+    return Unpaired(tuple(present), tuple(absent), tuple(names))
+
+
+def halves(width: int) -> tuple[slice, slice]:
+    """Columns of either side; of an odd number both have the middle one."""
+    return slice(0, (width + 1) // 2), slice(width // 2, width)
+
+
+def normalised(
+    image: Float[np.ndarray, "*s c"], brain: Bool[np.ndarray, "*s"], *, channelwise: bool = False
+) -> Float[np.ndarray, "*s c"]:
+    """``(x - mean) / (5 std)`` of the brain, 0 around it.
+
+    Args:
+        image: intensities.
+        brain: where the brain is.
+        channelwise: mean and deviation of each channel, not of all jointly.
+    """
+    values = image[brain].astype(np.float64)
+    axes = 0 if channelwise else None
+    mean, deviation = values.mean(axes), np.maximum(values.std(axes), 1e-6)
+    scaled = (image - mean) / (_WIDTH * deviation)
+    return np.where(brain[..., None], scaled, 0.0).astype(np.float32)
+
+
+def hemisphere_subjects(data: Any) -> ConfigDict:
+    """The ``data`` group for the volumes that slices of ``data.shape`` are cut from.
+
+    Raises:
+        ValueError: the volumes' hemispheres do not have that shape.
+    """
+    volume = tuple(data.volume)
+    if len(volume) != 3 or tuple(data.shape) != (volume[1], (volume[0] + 1) // 2):
+        raise ValueError(
+            f"data.volume={volume} gives hemispheres of {(*volume[1:2], (volume[0] + 1) // 2)}, "
+            f"data.shape is {tuple(data.shape)}: give three axes that fit"
+        )
+    group = ConfigDict(data.to_dict()).unlock()
+    group.shape, group.skull = volume, False
+    return group
+
+
+def hemisphere_parts(data: Any, subjects: Sequence[Source]) -> tuple[Source, Source, Source]:
+    """Training pairs, validation and test slices with a finding, of subjects split already.
+
+    Whole patients keep their masks, up to about a share ``data.labelled`` of the slices.
+
+    Args:
+        data: a configuration's ``data`` group.
+        subjects: training, validation and test subjects.
+
+    Raises:
+        ValueError: there are no images of one kind to train on.
+    """
+    settings = HemisphereSettings(tuple(data.finding), data.sick, data.brain, data.channelwise)
+    parts = []
+    for number, source in enumerate(subjects):
+        found = hemispheres(source, settings)
+        info = dataclasses.replace(
+            source.info,
+            class_names=("background", "lesion"),
+            spacing=(source.info.spacing[1], source.info.spacing[0]),
+            case_names=found.names,
+        )
+        if number == 0:
+            if not found.present or not found.absent:
+                raise ValueError(
+                    f"{len(found.present)} hemispheres with a lesion and {len(found.absent)} "
+                    "without: both are needed; lower data.sick or data.brain, or add subjects"
+                )
+            pairs = Pairs(found, info)
+            parts.append(
+                semi_labelled(pairs, data.labelled, seed=data.seed, patient=patient_of_slice)
+            )
+        else:
+            parts.append(ArraySource(found.present, info))
+    return tuple(parts)
+
+
+def patient_of_slice(name: str) -> str:
+    """The patient of a slice's name."""
+    return name.rsplit("_z", 1)[0]

@@ -1,0 +1,60 @@
+"""Images of two domains that belong to nobody in common, shown side by side for training."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxmedgen.data.sources import DatasetInfo, Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Unpaired:
+    """Images with a finding and images without.
+
+    Attributes:
+        present: those with: ``image`` ``[*s, c]`` and ``label`` ``[*s]``.
+        absent: those without, ``[*s, c]``.
+        names: of `present`.
+    """
+
+    present: tuple[Record, ...]
+    absent: tuple[np.ndarray, ...]
+    names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Images with and without a finding side by side, in no relation to each other.
+
+    An epoch shows every image at least once: the fewer ones are repeated. Item i holds image with
+    finding ``i mod n_P`` and image without ``i mod n_A``.
+
+    Attributes:
+        parts: the images.
+        dataset: of the images with a finding.
+    """
+
+    parts: Unpaired
+    dataset: DatasetInfo
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Names are numbered: an image can occur more than once."""
+        names = self.parts.names
+        count = len(names)
+        repeated = tuple(f"{names[i % count]}_{i // count}" for i in range(len(self)))
+        return dataclasses.replace(self.dataset, case_names=repeated)
+
+    def __len__(self) -> int:
+        count = len(self.parts.present)
+        return count * max(1, -(-len(self.parts.absent) // count))
+
+    def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < len(self):
+            raise IndexError(f"pair {index} of {len(self)}")
+        present, absent = self.parts.present, self.parts.absent
+        return {
+            **present[index % len(present)],
+            "absent": absent[index % len(absent)],
+            "domain": np.int32(0),
+        }

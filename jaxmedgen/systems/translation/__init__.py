@@ -1,0 +1,1 @@
+"""Translation between domains of images."""

@@ -1,0 +1,114 @@
+"""Weights of GenSeg's losses over the stages of a training, and the terms between arrays."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxmedgen.nets.genseg import Translations
+from jaxmedgen.ops.collectives import all_sum
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Factors of the terms; those of the published configurations by default.
+
+    Attributes:
+        image: reconstruction of both domains.
+        latent: codes of translated images against the codes they were made of.
+        cycle: reconstruction after two translations.
+        adversarial: both discriminators.
+        segmentation: Dice.
+        information: MINE's bound of the mutual information of c and u.
+    """
+
+    image: float | int = 50.0
+    latent: float | int = 1.0
+    cycle: float | int = 50.0
+    adversarial: float | int = 3.0
+    segmentation: float | int = 0.01
+    information: float | int = 0.0
+
+
+class Stage(NamedTuple):
+    """A part of the training.
+
+    Attributes:
+        first: its first step.
+        weights: of the terms within it.
+    """
+
+    first: int
+    weights: Weights
+
+
+AUTOENCODE = Weights(1.0, 0.0, 0.0, 0.0, 0.0)
+TRANSLATE = Weights(segmentation=0.0)
+ALL = Weights(segmentation=1.0)
+SEGMENT = Weights(0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def four_stages(steps: int) -> tuple[Stage, ...]:
+    """Autoencoding, then translation, then all terms, then segmentation: a quarter each.
+
+    For skips by pooling places, and for a separate segmentation decoder.
+    """
+    parts = (AUTOENCODE, TRANSLATE, ALL, SEGMENT)
+    return tuple(Stage(i * steps // len(parts), weights) for i, weights in enumerate(parts))
+
+
+def weights_at(
+    stages: Sequence[Stage], step: Int[Array, ""] | int
+) -> dict[str, Float[Array, ""] | float | int]:
+    """The weights of a step by name; plain numbers where there is only one stage."""
+    if len(stages) == 1:
+        return dataclasses.asdict(stages[0].weights)
+    number = sum((jnp.asarray(step) >= stage.first).astype(jnp.int32) for stage in stages[1:])
+    table = [dataclasses.asdict(stage.weights) for stage in stages]
+    return {name: jnp.asarray([float(row[name]) for row in table])[number] for name in table[0]}
+
+
+def ever(stages: Sequence[Stage], name: str) -> bool:
+    """Whether a term has weight in any stage."""
+    return any(getattr(stage.weights, name) for stage in stages)
+
+
+def l1(a: Float[Array, "*s"], b: Float[Array, "*s"]) -> Float[Array, ""]:
+    """Mean absolute difference: the mean over samples of their means."""
+    return jnp.mean(jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)))
+
+
+def class_probabilities(logits: Float[Array, "b *s k"]) -> Float[Array, "b *s k1"]:
+    """Probabilities of the background and of k foreground classes.
+
+    The background's logit is 0; with one foreground class its probability is the sigmoid.
+    """
+    return jax.nn.softmax(jnp.pad(logits, [(0, 0)] * (logits.ndim - 1) + [(1, 0)]), axis=-1)
+
+
+def remaining_contrast(
+    made: Translations, present: Float[Array, "b *s c"], mask: Float[Array, " b *s"]
+) -> Float[Array, ""]:
+    """Contrast of the findings in ``x_PA``, in units of that in ``x_P``: 0 removed, 1 copied.
+
+    Mean within the masks less mean outside, of the labelled samples; NaN without any. Long skips
+    that let the common decoder copy the finding show here.
+
+    Args:
+        made: translations.
+        present: the images with a finding.
+        mask: 1 on the finding, 0 elsewhere and in samples without a known label.
+    """
+    known = (mask.reshape(mask.shape[0], -1).sum(-1) > 0).astype(jnp.float32)
+    known = known.reshape(-1, *[1] * (mask.ndim - 1))
+    inside, outside = mask, (1 - mask) * known
+
+    def contrast(x):
+        x = x.astype(jnp.float32).mean(-1)
+        parts = [all_sum((w * x).sum()) / all_sum(w.sum()) for w in (inside, outside)]
+        return parts[0] - parts[1]
+
+    return jax.lax.stop_gradient(contrast(made.x_pa) / contrast(present))

@@ -1,0 +1,91 @@
+"""Hemispheres of brains: the split, the choice of slices, the scaling, the pairs."""
+
+import numpy as np
+import pytest
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.hemispheres import (
+    HemisphereSettings,
+    halves,
+    hemispheres,
+    normalised,
+    patient_of_slice,
+)
+from jaxmedgen.data.sources import ArraySource, DatasetInfo
+from jaxmedgen.data.unpaired import Pairs
+
+
+def volumes(width=9):
+    """One subject: a brain nearly as large as the box, a lesion in two slices of the right."""
+    rng = np.random.default_rng(0)
+    image = np.zeros((width, 8, 4, 2), np.float32)
+    image[1:-1, 1:-1] = rng.normal(5, 2, (width - 2, 6, 4, 2))
+    label = np.zeros((width, 8, 4), np.int32)
+    label[1:-1, 1:-1] = 1
+    label[2:4, 2:4, 1:3] = 2
+    info = DatasetInfo(("background", "brain", "lesion"), ("a", "b"), (1.0, 2.0, 3.0), ("s1",))
+    return ArraySource([{"image": image, "label": label}], info)
+
+
+def test_odd_widths_share_the_middle_column():
+    assert halves(9) == (slice(0, 5), slice(4, 9))
+    assert halves(8) == (slice(0, 4), slice(4, 8))
+
+
+def test_sick_and_healthy_hemispheres_of_one_subject():
+    source = volumes()
+    found = hemispheres(source, HemisphereSettings())
+    assert found.names == ("s1_z001_R", "s1_z002_R")
+    assert {patient_of_slice(name) for name in found.names} == {"s1"}
+    assert len(found.absent) == 6  # both sides of two slices, one side of the two others
+    assert found.present[0]["image"].shape == (8, 5, 2)
+    assert found.present[0]["label"].sum() == 4 and found.present[0]["label"].max() == 1
+    record = source[0]
+    inside = record["image"][1:-1, 1:-1]
+    expected = (record["image"][:5, :, 1] - inside.mean()) / (5 * inside.std())
+    expected[~(record["label"][:5, :, 1] > 0)] = 0
+    np.testing.assert_allclose(found.present[0]["image"], expected.swapaxes(0, 1), atol=1e-5)
+    none = hemispheres(source, HemisphereSettings(brain=0.9))
+    assert not none.present and not none.absent
+    assert len(hemispheres(source, HemisphereSettings(sick=0.5)).present) == 0
+
+
+def test_channels_are_scaled_jointly_or_each():
+    record = volumes()[0]
+    image = record["image"] * np.array([1.0, 10.0], np.float32)
+    brain = record["label"] > 0
+    joint = normalised(image, brain)[brain]
+    each = normalised(image, brain, channelwise=True)[brain]
+    np.testing.assert_allclose([joint.mean(), joint.std()], [0, 0.2], atol=1e-4)
+    np.testing.assert_allclose(each.std(0), [0.2, 0.2], rtol=1e-4)
+    assert joint[:, 1].mean() > 0.1
+
+
+def test_an_epoch_shows_every_image():
+    found = hemispheres(volumes(), HemisphereSettings())
+    pairs = Pairs(found, volumes().info)
+    assert len(pairs) == 6  # two with a finding, six without
+    shown = {pairs[i]["absent"].tobytes() for i in range(6)}
+    assert shown == {image.tobytes() for image in found.absent}
+    assert len(set(pairs.info.case_names)) == 6
+
+
+def test_phantoms_are_split_by_patient_before_they_are_cut():
+    overrides = {
+        "data.shape": "(24, 12)", "data.volume": "(24, 24, 12)",
+        "data.train": "3", "data.validation": "1", "data.test": "1", "data.labelled": "0.3",
+    }  # fmt: skip
+    config = load_config("genseg:cpu,data=hemispheres", overrides)
+    sources = build_sources(config.data)
+    parts = [
+        {patient_of_slice(n) for n in part.info.case_names}
+        for part in (sources.train, sources.validation, sources.test)
+    ]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    record = sources.train[0]
+    assert record["image"].shape == record["absent"].shape == (24, 12, 4)
+    known = {sources.train[i]["has_mask"].item() for i in range(len(sources.train))}
+    assert known == {0.0, 1.0}
+    with pytest.raises(ValueError, match=r"data\.volume"):
+        build_sources(load_config("genseg:cpu,data=hemispheres", {"data.shape": "(24, 24)"}).data)

@@ -1,0 +1,106 @@
+"""GenSeg's arm of a study, the scores of a translation, and MINE where the answer is known."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmedgen.augment.findings import AddedFindings
+from jaxmedgen.augment.policy import Augmentation
+from jaxmedgen.data.phantoms.cluttered_digits import ClutteredDigits
+from jaxmedgen.data.phantoms.lesion_images import LesionImages
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, in_memory
+from jaxmedgen.experiments import genseg_arm
+from jaxmedgen.experiments.mine_toy import estimated_information, exact_information
+from jaxmedgen.experiments.translation_scores import area_under_curve, score_digits
+
+
+def test_the_rarest_class_is_the_finding():
+    label = np.zeros((8, 8), np.int32)
+    label[:4], label[0, :2] = 1, 3
+    info = DatasetInfo(("background", "a", "absent", "c"), ("x",), (1.0, 1.0), ("s",))
+    source = ArraySource([{"image": np.zeros((8, 8, 1), np.float32), "label": label}], info)
+    assert genseg_arm.rarest_class(source) == 3
+
+
+def test_windows_hold_the_finding_or_nothing_of_it():
+    labelled = in_memory(LesionImages(4, (64, 64)))
+    scale = genseg_arm.largest_value(labelled)
+    size = genseg_arm.window_size((64, 64))
+    assert size == (32, 32)
+    found, least = genseg_arm.windows(labelled, size, 1, scale)
+    assert len(found.present) == len(found.names) > 20 and len(found.absent) > 5
+    assert all(r["label"].mean() > 0.005 for r in found.present)
+    assert all(image.std() > least for image in found.absent)
+    whole = np.ones((64, 64), np.int32)
+    records = [{**labelled[i], "label": whole} for i in range(4)]
+    with pytest.raises(ValueError, match="needs both"):
+        genseg_arm.windows(dataclasses.replace(labelled, records=records), size, 1, scale)
+    with pytest.raises(ValueError, match="16 voxels"):
+        genseg_arm.window_size((64, 12))
+
+
+def test_findings_are_added_with_their_labels_where_there_are_none():
+    """A residual of one bright voxel in the window's middle; nothing in air, nothing twice."""
+    spot = np.zeros((8, 8), np.float32)
+    spot[4, 4] = 2.0
+    transform = AddedFindings(
+        lambda keys, x: jnp.broadcast_to(spot[..., None], x.shape),
+        lambda x: (x[..., 0] > 1.5).astype(jnp.float32),
+        (8, 8),
+        finding=2,
+        scale=10.0,
+        least_deviation=0.01,
+        policy=Augmentation(),
+    )
+    rng = np.random.default_rng(0)
+    image = rng.normal(0, 1, (64, 24, 24, 1)).astype(np.float32)
+    image[32:48] = 0.0  # air
+    label = np.ones((64, 24, 24), np.int32)
+    label[48:] = 2  # the finding is everywhere
+    keys = jax.random.split(jax.random.key(0), 64)
+    made, classes = map(np.asarray, jax.jit(transform)(keys, image, label))
+    changed = made != image
+    assert not changed[32:].any()
+    np.testing.assert_array_equal(classes[32:], label[32:])
+    count = changed[:32].reshape(32, -1).sum(1)
+    assert 8 <= (count == 1).sum() <= 24 and set(count) <= {0, 1}
+    np.testing.assert_array_equal(classes[:32] == 2, changed[:32, ..., 0])
+    np.testing.assert_allclose((made - image)[changed], 20.0, rtol=1e-4)
+    with pytest.raises(ValueError, match="smaller than the window"):
+        transform(keys[:1], jnp.zeros((1, 6, 24, 1)), jnp.zeros((1, 6, 24), jnp.int32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+    """Knows the images without their digits (by their number) and the masks."""
+
+    digits: ClutteredDigits
+    domain_names: tuple[str, ...] = ("absence", "presence")
+
+    def predict(self, variables, image):
+        found = (image[..., :1] > 0.5).astype(jnp.float32)
+        return jnp.concatenate([1 - found, found], -1)
+
+    def translate(self, variables, keys, image, target):
+        truth = np.stack([self.digits.without(i) for i in range(len(self.digits))])
+        return jnp.asarray(truth)
+
+
+def test_scores_of_a_model_that_knows_the_answer():
+    digits = ClutteredDigits(12, (32, 32), "test", clutter=0, glyph=18)
+    found = score_digits(Oracle(digits), {}, digits)
+    assert found.global_dice == pytest.approx(1, abs=1e-3)
+    assert found.case_dice == pytest.approx(1)
+    assert found.removal_error == 0 and found.removal_auc > 0.98
+    score, positive = np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])
+    assert area_under_curve(score, positive) == 0.75
+
+
+def test_mine_finds_the_information_of_gaussians():
+    """20 dimensions, rho = 0.5: 2.88 nats; a short training comes close from below."""
+    assert exact_information(20, 0.5) == pytest.approx(2.877, abs=1e-3)
+    found = estimated_information(steps=700, batch=256, features=(96, 96), evaluated=8000)
+    assert 2.0 < found < 3.0

@@ -1,0 +1,224 @@
+"""A whole training step of the label maps' beta-VAE: ours against PyTorch's, in one run.
+
+    pip install -e '.[bench]'
+    python -m benchmarks.label_vae_step --rounds 5
+
+64^2 maps of 4 classes, channels 16-32-64-128, batch 32, 16 latent dimensions, cross-entropy summed
+over pixels and a Kullback-Leibler term, Adam, float32. Each side has a process of its own with the
+same number of threads; they take turns, and the medians over the rounds are compared. Before any
+timing both compute the loss from the same weights and noise, which must agree. Prints a line and
+one of JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing.turns import serve_turns, take_turns
+
+SHAPE, CLASSES, LATENTS = (64, 64), 4, 16
+FEATURES = (16, 32, 64, 128)
+BETA = 3.75
+SIDES = ("jaxmedgen", "torch")
+
+
+def main() -> None:
+    """Runs both sides in turn and prints the ratio of their medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="steps a round")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        serve(args)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        commands = {}
+        for name in SIDES:  # in this order: the first writes the weights
+            command = [sys.executable, "-m", "benchmarks.label_vae_step", "--worker", name]
+            command += ["--exchange", f"{folder}/exchange.npz"]
+            for option in ("batch", "steps", "threads"):
+                command += [f"--{option}", str(getattr(args, option))]
+            commands[name] = command
+        ready, times = take_turns(commands, args.rounds)
+    ours, theirs = (statistics.median(times[name]) for name in SIDES)
+    print(
+        f"jaxmedgen {1e3 * ours:.0f} ms, torch {1e3 * theirs:.0f} ms a step; {theirs / ours:.2f}x "
+        f"of torch's speed (losses differ by {ready['difference']:.1e})"
+    )
+    result = {"benchmark": "label_vae_step", "threads": args.threads, "batch": args.batch}
+    result |= {"jaxmedgen_s": ours, "torch_s": theirs, "speed_ratio": theirs / ours}
+    print(json.dumps({**result, "difference": ready["difference"], "rounds_s": times}))
+
+
+def serve(args: argparse.Namespace) -> None:
+    """One side: builds the step, then times it whenever asked to on standard input."""
+    # Cores are given to both alike: XLA knows no number of threads.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, CLASSES, size=(args.batch, *SHAPE)).astype(np.int32)
+    noise = rng.normal(size=(args.batch, LATENTS)).astype(np.float32)
+    build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+    step, difference = build(label, noise, args)
+    serve_turns(step, args.steps, {"difference": difference})
+
+
+def jaxmedgen_step(
+    label: np.ndarray, noise: np.ndarray, args: argparse.Namespace
+) -> tuple[Callable[[], float], float]:
+    """Our step as `bin/train` compiles it; weights and loss are written for the other side."""
+    import jax
+    import jax.numpy as jnp
+    from flax.traverse_util import flatten_dict
+
+    from jaxmedgen.configuration import load_config
+    from jaxmedgen.data.sources import DatasetInfo
+    from jaxmedgen.losses.label_maps import label_reconstruction_loss
+    from jaxmedgen.losses.variational import gaussian_kl
+    from jaxmedgen.systems.base import build_system
+    from jaxmedgen.systems.shape.label_vae import PLAYER
+    from jaxmedgen.train.step import make_step
+
+    config = load_config("label_deformation:cpu")
+    info = DatasetInfo(("background", "a", "b", "c"), (), (1.0, 1.0), ())
+    system = build_system(config, info)
+    batch = {"label": jnp.asarray(label), "index": jnp.arange(len(label), dtype=jnp.int32)}
+    state = jax.jit(system.init)(jax.random.key(0), batch)
+    player = state.players[PLAYER]
+
+    def loss(params, statistics):
+        (scores, mean, log_variance), _ = system.net.apply(
+            {"params": params, **statistics},
+            jax.nn.one_hot(label, CLASSES),
+            noise,
+            True,
+            mutable=["batch_stats"],
+        )
+        divergence = gaussian_kl(mean, log_variance).sum(-1).mean()
+        return label_reconstruction_loss(scores, batch["label"]) + BETA * divergence
+
+    value = float(jax.jit(loss)(player.params, player.variables))
+    flat = {"/".join(k): np.asarray(v) for k, v in flatten_dict(player.params).items()}
+    np.savez(args.exchange, loss=value, **flat)
+    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
+    states = [state]
+
+    def step():
+        states[0], metrics = compiled(states[0], batch)
+        return metrics["loss"].item()
+
+    return step, 0.0
+
+
+def torch_step(
+    label: np.ndarray, noise: np.ndarray, args: argparse.Namespace
+) -> tuple[Callable[[], float], float]:
+    """The same step in PyTorch."""
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(args.threads)
+    target = torch.tensor(label, dtype=torch.long)
+    onehot = functional.one_hot(target, CLASSES).movedim(-1, 1).float()
+    onehot = onehot.contiguous(memory_format=torch.channels_last)
+    with np.load(args.exchange) as weights:
+        net = _torch_net(weights)
+        expected = float(weights["loss"])
+
+    def loss(noise):
+        scores, mean, log_variance = net(onehot, noise)
+        terms = functional.cross_entropy(scores, target, reduction="sum") / len(target)
+        divergence = 0.5 * (log_variance.exp() + mean**2 - 1 - log_variance).sum(-1).mean()
+        return terms + BETA * divergence
+
+    with torch.no_grad():
+        difference = abs(float(loss(torch.tensor(noise))) - expected) / abs(expected)
+    if difference > 1e-4:
+        raise SystemExit(f"losses of the same weights differ by {difference}: not the same model")
+    adam = torch.optim.Adam(net.parameters(), lr=1e-3)
+
+    def step():
+        adam.zero_grad(set_to_none=True)
+        value = loss(torch.randn(len(target), LATENTS))
+        value.backward()
+        adam.step()
+        return value.item()
+
+    return step, difference
+
+
+def _torch_net(weights: Mapping[str, np.ndarray]) -> Any:
+    """The network of `nets.label_autoencoder` with given weights."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    def convolution(name: str, stride: int = 1) -> nn.Conv2d:
+        kernel = weights[f"{name}/kernel"]
+        bias = f"{name}/bias" in weights
+        layer = nn.Conv2d(*kernel.shape[2:], 3, stride, 1 if stride == 1 else 0, bias=bias)
+        layer.weight.data = torch.tensor(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+        if bias:
+            layer.bias.data = torch.tensor(weights[f"{name}/bias"])
+        return layer
+
+    def block(name: str, stride: int = 1, activate: bool = True) -> nn.Sequential:
+        conv = convolution(f"{name}/Conv_0", stride)
+        layers: list[nn.Module] = [conv, nn.BatchNorm2d(conv.out_channels)]
+        if stride == 2:
+            layers.insert(0, nn.ZeroPad2d((0, 1, 0, 1)))  # where an even axis is padded
+        return nn.Sequential(*layers, *([nn.LeakyReLU(0.01)] if activate else []))
+
+    def dense(name: str) -> nn.Linear:
+        kernel = weights[f"{name}/kernel"]
+        layer = nn.Linear(*kernel.shape)
+        layer.weight.data = torch.tensor(np.ascontiguousarray(kernel.T))
+        layer.bias.data = torch.tensor(weights[f"{name}/bias"])
+        return layer
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            count = 3 * len(FEATURES)
+            down = (block(f"encoder/ConvNorm_{k}", 2 if k % 3 == 0 else 1) for k in range(count))
+            self.down = nn.Sequential(*down)
+            self.neck = nn.ModuleList(dense(f"encoder/Dense_{k}") for k in range(4))
+            self.back = nn.Sequential(*(dense(f"decoder/Dense_{k}") for k in range(3)))
+            rise = 2 * len(FEATURES)
+            self.up = nn.ModuleList(block(f"decoder/ConvNorm_{k}") for k in range(rise))
+            self.last = nn.Sequential(
+                block(f"decoder/ConvNorm_{rise}", activate=False), convolution("decoder/Conv_0")
+            )
+            self.to(memory_format=torch.channels_last)
+
+        def forward(self, x, noise):
+            x = self.down(x).movedim(1, -1).flatten(1)
+            x = self.neck[1](self.neck[0](x))
+            mean, log_variance = self.neck[2](x), self.neck[3](x)
+            z = self.back(mean + torch.exp(0.5 * log_variance) * noise)
+            side = [n // 2 ** len(FEATURES) for n in SHAPE]
+            x = z.view(-1, *side, FEATURES[-1]).movedim(-1, 1)
+            for k, layer in enumerate(self.up):
+                if k % 2 == 0:
+                    x = functional.interpolate(
+                        x, scale_factor=2, mode="bilinear", align_corners=True
+                    )
+                x = layer(x)
+            return self.last(x), mean, log_variance
+
+    return Net()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Parts of ``bin/reproduce label_deformation``: models, claims, tables and pictures."""

@@ -1,0 +1,164 @@
+"""Claim (ii): elastic deformation against the VAE, both moving contours equally far."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from jaxmedgen.augment.label_deformation import Elastic
+from jaxmedgen.data.stacks import Stack
+from jaxmedgen.experiments.reproductions.hearts.models import Model
+from jaxmedgen.metrics.cardiac import clinical_indices, wall_thickness
+from jaxmedgen.metrics.kernel_distance import mmd
+from jaxmedgen.metrics.plausibility import clean_label, slice_flags
+from jaxmedgen.ops.field_measures import folding_count
+from jaxmedgen.ops.latent_paths import interpolate_latents, latents_between
+
+SUBJECTS = 24
+DISPLACEMENT = 20.0
+CLASSES = (1, 2, 3)
+_LONGEST = 14
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a way of deforming gives.
+
+    Attributes:
+        distance: mean distance in mm between old and new contours.
+        topology: share of slices with a heart's topology, in per cent.
+        plausible: share of slices that have it and areas and thickness of training slices, too.
+        topology_raw: the first without cleaning.
+        in_range: share of stacks whose clinical indices are those of training subjects.
+        folded: share of fields that fold, in per cent; NaN where there is none.
+        discrepancy: MMD of clinical indices to those of held-out subjects.
+    """
+
+    distance: float
+    topology: float
+    plausible: float
+    topology_raw: float
+    in_range: float
+    folded: float
+    discrepancy: float
+
+
+def contour_distance(one: np.ndarray, other: np.ndarray, pixel: float) -> float:
+    """Symmetric mean distance in mm between the contours of the classes that both slices show."""
+    found = []
+    for value in CLASSES:
+        masks = [label == value for label in (one, other)]
+        if not all(mask.any() for mask in masks):
+            continue
+        edges = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
+        fields = [ndimage.distance_transform_edt(~edge) for edge in edges]
+        both = np.concatenate([fields[1][edges[0]], fields[0][edges[1]]])
+        found.append(both.mean() * pixel)
+    return float(np.mean(found)) if found else float("nan")
+
+
+def subjects(model: Model) -> list[int]:
+    """The training subjects that are deformed, of all groups in turn."""
+    return list(range(min(SUBJECTS, len(model.train))))
+
+
+def elastic(model: Model, seed: int) -> tuple[list[np.ndarray], float]:
+    """Training stacks, all slices of one moved by one field, and the share of folding fields."""
+    pixel = model.train[0].spacing[1:]
+    deform = Elastic(spacing=pixel, displacement=(DISPLACEMENT, DISPLACEMENT))
+    keys = jax.random.split(jax.random.key(seed), SUBJECTS)
+    shape = model.space.shape[-2:]
+    folds = jax.jit(lambda keys: folding_count(deform.fields(keys, shape)))(keys)
+    apply = jax.jit(lambda key, label: deform(jnp.broadcast_to(key, (_LONGEST,)), label))
+    made = []
+    for key, number in zip(keys, subjects(model)):
+        label = model.train[number].label
+        padded = np.pad(label, [(0, _LONGEST - len(label)), (0, 0), (0, 0)])
+        made.append(np.asarray(apply(key, jnp.asarray(padded)))[: len(label)])
+    return made, 100 * float((np.asarray(folds) > 0).mean())
+
+
+def latent(model: Model, seed: int, t: float) -> list[np.ndarray]:
+    """The same stacks moved a way t towards another subject each, as many slices as before."""
+    rng = np.random.default_rng(seed)
+    latents, made = model.population.latents, []
+    for number in subjects(model):
+        other = int(rng.choice(np.delete(np.arange(len(latents)), number)))
+        z = interpolate_latents(latents[number], latents[other], t)
+        count = len(model.train[number].label)
+        places = np.linspace(0, len(z) - 1, count)
+        made.append(model.space.decode(latents_between(z, places), clean=False))
+    return made
+
+
+def matched(model: Model, seed: int, distance: float) -> tuple[list[np.ndarray], float]:
+    """`latent` at the t whose contours move by `distance`, at most 1.5, and t."""
+    low, high = 0.0, 1.5
+    for _ in range(6):
+        middle = 0.5 * (low + high)
+        moved = mean_distance(model, latent(model, seed, middle))
+        low, high = (middle, high) if moved < distance else (low, middle)
+    t = 0.5 * (low + high)
+    return latent(model, seed, t), t
+
+
+def mean_distance(model: Model, made: list[np.ndarray]) -> float:
+    """Mean contour distance between the training stacks and what was made of them."""
+    pixel = model.train[0].spacing[1]
+    found = [
+        contour_distance(a, b, pixel)
+        for number, label in zip(subjects(model), made)
+        for a, b in zip(model.train[number].label, label)
+    ]
+    return float(np.nanmean(found))
+
+
+def judge(model: Model, made: list[np.ndarray], folded: float = float("nan")) -> Outcome:
+    """Plausibility of deformed stacks; both ways are cleaned alike."""
+    cleaned = [np.stack([clean_label(each) for each in label]) for label in made]
+    limits = _slice_range(model.train)
+    slices = [(each, stack) for label, stack in _pairs(model, cleaned) for each in label]
+    topology = np.asarray([slice_flags(each).plausible for each, _ in slices])
+    usual = np.asarray([_usual(each, stack, limits) for each, stack in slices])
+    raw = [slice_flags(each).plausible for label in made for each in label]
+    indices = [clinical_indices(label, stack.spacing) for label, stack in _pairs(model, cleaned)]
+    within = [model.population.range.contains(found) for found in indices]
+    return Outcome(
+        distance=mean_distance(model, cleaned),
+        topology=100 * float(topology.mean()),
+        plausible=100 * float((topology & usual).mean()),
+        topology_raw=100 * float(np.mean(raw)),
+        in_range=100 * float(np.mean(within)),
+        folded=folded,
+        discrepancy=discrepancy(model, np.stack([i.vector() for i in indices])),
+    )
+
+
+def discrepancy(model: Model, indices: np.ndarray) -> float:
+    """MMD between clinical indices and those of the held-out subjects, each in its deviation."""
+    real = np.stack([clinical_indices(s.label, s.spacing).vector() for s in model.test])
+    spread = real.std(0)
+    return float(mmd(real / spread, np.nan_to_num(indices) / spread))
+
+
+def _pairs(model, made):
+    return [(label, model.train[n]) for n, label in zip(subjects(model), made)]
+
+
+def _measures(label: np.ndarray, stack: Stack) -> np.ndarray:
+    pixel = stack.spacing[1] * stack.spacing[2]
+    areas = [(label == value).sum() * pixel for value in CLASSES]
+    return np.asarray([*areas, np.nan_to_num(wall_thickness(label, stack.spacing[1:]))])
+
+
+def _slice_range(stacks) -> tuple[np.ndarray, np.ndarray]:
+    """1st and 99th percentile of areas and wall thickness over the training slices."""
+    found = [_measures(each, stack) for stack in stacks for each in stack.label]
+    return tuple(np.percentile(found, (1, 99), axis=0))
+
+
+def _usual(label: np.ndarray, stack: Stack, limits) -> bool:
+    found = _measures(label, stack)
+    return bool(((found >= limits[0]) & (found <= limits[1])).all())

@@ -1,0 +1,103 @@
+"""Models of label maps for the claims: trained, or read from where they were trained."""
+
+import dataclasses
+import json
+import time
+
+from jaxmedgen.configuration import load_config, set_value
+from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.data.stacks import Stack
+from jaxmedgen.experiments.label_space import LabelSpace, open_space
+from jaxmedgen.experiments.label_synthesis import Population, measure_population
+from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.training import train
+from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.train.environment import write_json
+from jaxmedgen.train.metrics_log import read_metrics
+
+BATCH = 16
+"""Slices a step, half of the configuration's: the claims are for one core."""
+
+_MOST = 1024
+"""Label maps that principal components are taken of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained model and its subjects.
+
+    Attributes:
+        name: arm and seed.
+        space: of the model.
+        train: training stacks.
+        test: held-out stacks.
+        population: the training subjects embedded.
+        kl: nats of the last logged steps, NaN for models without.
+        seconds: of the training.
+    """
+
+    name: str
+    space: LabelSpace
+    train: tuple[Stack, ...]
+    test: tuple[Stack, ...]
+    population: Population
+    kl: float
+    seconds: float
+
+
+def trained(options: Options, arm: str, seed: int, steps: int | None = None) -> Model:
+    """The model of an arm; data are the same for all.
+
+    Args:
+        options: of the reproduction; overrides go to the configuration.
+        arm: of `configs/label_deformation.py`.
+        seed: of the training.
+        steps: of the training; the configuration's by default.
+    """
+    config = load_config(f"label_deformation:cpu,arm={arm}")
+    with config.unlocked():
+        config.seed, config.show_every = seed, 0
+        if steps is not None:
+            config.steps = config.checkpoint_every = steps
+            config.criterion.capacity_steps = steps // 2
+        if arm not in ("pca", "volume"):
+            config.batch_size = BATCH
+    for key, value in options.overrides.items():
+        set_value(config, key, value)
+    sources = build_sources(config.data)
+    with config.unlocked():
+        if arm == "pca":
+            config.batch_size = min(len(sources.train), _MOST)
+    name = f"{arm}-{seed}"
+    folder = options.workdir / name
+    started = time.perf_counter()
+    system = build_system(config, sources.info)
+    result = train(
+        config,
+        sources,
+        system,
+        folder,
+        progress=options.progress,
+        cache=options.workdir / "cache",
+        name=name,
+    )
+    cost = folder / "seconds.json"
+    if not cost.exists():
+        write_json(cost, {"seconds": time.perf_counter() - started})
+    shape = sources.train[0]["label"].shape
+    space = open_space(system, evaluation_variables(result.state), tuple(shape))
+    stacks, held_out = (_stacks(sources, part) for part in ("train", "test"))
+    lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["split"] == "train"]
+    return Model(
+        name=arm,
+        space=space,
+        train=stacks,
+        test=held_out,
+        population=measure_population(space, stacks),
+        kl=float(lines[-1].get("kl", float("nan"))) if lines else float("nan"),
+        seconds=float(json.loads(cost.read_text())["seconds"]),
+    )
+
+
+def _stacks(sources: Sources, part: str) -> tuple[Stack, ...]:
+    return getattr(sources, part).stacks

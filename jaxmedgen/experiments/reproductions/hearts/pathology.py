@@ -1,0 +1,157 @@
+"""Claims (iii) and (iv): pseudo-subjects whose slices go together, and hearts that fall ill."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from jaxmedgen.experiments.label_synthesis import HEALTHY
+from jaxmedgen.experiments.reproductions.hearts.models import Model
+from jaxmedgen.metrics.cardiac import INDICES, clinical_indices, neighbour_dice
+from jaxmedgen.metrics.plausibility import plausible_share
+from jaxmedgen.ops.correlated_normal import (
+    CORRELATE,
+    LatentStatistics,
+    draw_latents,
+    latent_statistics,
+)
+from jaxmedgen.ops.latent_paths import interpolate_latents
+
+DISEASES: Mapping[str, str] = {"HCM": "wall_thickness", "DCM": "lv_volume", "RV": "rv_volume"}
+"""Diseases and the index that each must raise."""
+SHIFTED = ("lv_volume", "rv_volume", "wall_thickness")
+DRAWS = 12
+MANY = 2000
+STEPS = 11
+SUBJECTS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Coherence:
+    """How slices of pseudo-subjects fit on each other, means over the diseases.
+
+    Attributes:
+        dice: Dice of consecutive slices, by way of drawing.
+        plausible: share of plausible slices, likewise.
+        mean_error: of ``moments``: change of an entry's mean in its deviations, mean over entries.
+        deviation_error: of ``moments``: relative change of an entry's deviation, likewise.
+        largest_error: the larger of both for the worst entry.
+        raw_mean_error: of ``raw``, as `mean_error`.
+        real: Dice of consecutive slices of equalised training subjects.
+    """
+
+    dice: Mapping[str, float]
+    plausible: Mapping[str, float]
+    mean_error: float
+    deviation_error: float
+    largest_error: float
+    raw_mean_error: float
+    real: float
+
+
+def disease_statistics(model: Model, disease: str) -> LatentStatistics:
+    """Of the training subjects of a disease, slices correlated as in healthy ones."""
+    population = model.population
+    return latent_statistics(
+        population.latents[population.members(disease)],
+        population.latents[population.members(HEALTHY)],
+    )
+
+
+def coherence(model: Model, seed: int) -> Coherence:
+    """Decodes some pseudo-subjects of every disease and way, and checks moments on many."""
+    rng = np.random.default_rng(seed)
+    dice = {way: [] for way in CORRELATE}
+    plausible = {way: [] for way in CORRELATE}
+    errors, raw, real = [], [], []
+    for disease in DISEASES:
+        statistics = disease_statistics(model, disease)
+        for way in CORRELATE:
+            for z in draw_latents(rng, statistics, DRAWS, way):
+                label = model.space.stack(z)
+                dice[way].append(neighbour_dice(label))
+                plausible[way].append(plausible_share(label))
+        errors.append(_moment_errors(statistics, draw_latents(rng, statistics, MANY)))
+        raw.append(_moment_errors(statistics, draw_latents(rng, statistics, MANY, "raw"))[0].mean())
+        for number in model.population.members(disease)[:DRAWS]:
+            real.append(neighbour_dice(model.space.stack(model.population.latents[number])))
+    means, deviations = (np.concatenate([e[k].ravel() for e in errors]) for k in (0, 1))
+    return Coherence(
+        {way: float(np.nanmean(values)) for way, values in dice.items()},
+        {way: float(np.mean(values)) for way, values in plausible.items()},
+        float(means.mean()),
+        float(deviations.mean()),
+        float(max(means.max(), deviations.max())),
+        float(np.mean(raw)),
+        float(np.mean(real)),
+    )
+
+
+def _moment_errors(wanted: LatentStatistics, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    spread = np.maximum(wanted.deviation, 1e-9)
+    mean = np.abs(drawn.mean(0) - wanted.mean) / spread
+    return mean, np.abs(drawn.std(0) / spread - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+    """What happens to clinical indices on the way from healthy to a disease.
+
+    Attributes:
+        curve: mean over subjects of every index, ``[steps, 4]``, in the order of `INDICES`.
+        spearman: rank correlation of the on-target index with t.
+        change: of the indices in deviations of the healthy training subjects, by name.
+        real_change: the same between healthy and diseased training subjects.
+        probability: of the disease by a classifier of indices, at both ends.
+        labels: stacks of the first subject, one a step.
+    """
+
+    curve: np.ndarray
+    spearman: float
+    change: Mapping[str, float]
+    real_change: Mapping[str, float]
+    probability: tuple[float, float]
+    labels: list[np.ndarray]
+
+
+def shift(model: Model, disease: str, seed: int) -> Shift:
+    """Some healthy training subjects on their way to a pseudo-subject each."""
+    rng = np.random.default_rng(seed)
+    population = model.population
+    healthy = population.members(HEALTHY)
+    starts = rng.permutation(healthy)[:SUBJECTS]
+    ends = draw_latents(rng, disease_statistics(model, disease), len(starts))
+    found, shown = [], []
+    for place, (number, end) in enumerate(zip(starts, ends)):
+        spacing, row = population.extent(int(number)), []
+        for t in np.linspace(0, 1, STEPS):
+            z = interpolate_latents(population.latents[number], end, float(t))
+            label = model.space.stack(z)
+            row.append(clinical_indices(label, spacing).vector())
+            if place == 0:
+                shown.append(label)
+        found.append(row)
+    curve = np.nanmean(found, axis=0)
+    indices = np.stack([i.vector() for i in population.indices])
+    spread = indices[healthy].std(0, ddof=1)
+    sick = indices[population.members(disease)].mean(0) - indices[healthy].mean(0)
+    target = INDICES.index(DISEASES[disease])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    groups = np.asarray([stack.group for stack in population.stacks])
+    classifier.fit(indices, groups)
+    column = list(classifier[-1].classes_).index(disease)
+    ends_ = [np.nan_to_num([row[k] for row in found]) for k in (0, -1)]
+    chances = [float(classifier.predict_proba(values)[:, column].mean()) for values in ends_]
+    change = (curve[-1] - curve[0]) / spread
+    return Shift(
+        curve,
+        float(spearmanr(np.arange(STEPS), curve[:, target]).statistic),
+        {name: float(change[INDICES.index(name)]) for name in SHIFTED},
+        {name: float((sick / spread)[INDICES.index(name)]) for name in SHIFTED},
+        (chances[0], chances[1]),
+        shown,
+    )

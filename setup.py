@@ -52,7 +52,7 @@ setuptools.setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "bench": ["torch", "monai"],
+        "bench": ["torch", "torchvision", "torch-fidelity", "monai"],
         "dev": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"],
         "docs": ["mkdocs", "mkdocs-material"],
     },

@@ -21,7 +21,7 @@ def test_configuration_builds_its_system(name, size):
     config = load_config(f"{name}:{size}")
     assert all(key in config for key in TOP_LEVEL)
     names = config.data.target_names or ("background", "a", "b")
-    axes = len(config.data.shape) if name == "it_vae" else 3
+    axes = len(config.data.shape) if name in ("it_vae", "cardiac_synthesis") else 3
     info = DatasetInfo(tuple(names), ("t1",), (2.0,) * axes, ())
     system = build_system(config, info)
     assert isinstance(system, System)

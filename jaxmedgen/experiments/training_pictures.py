@@ -42,12 +42,12 @@ def picture_writer(
     keys = sample_keys(jax.random.key(config.seed), 0, batch["index"])
 
     @jax.jit
-    def draw(variables):
+    def draw(variables, keys, batch):
         prepared = {**system.prepare(batch, keys), "index": batch["index"]}
         return system.show(variables, keys, prepared)
 
     def write(state: TrainState, step: int) -> dict[str, Rgb]:
-        shown = jax.tree.map(np.asarray, draw(evaluation_variables(state)))
+        shown = jax.tree.map(np.asarray, draw(evaluation_variables(state), keys, batch))
         rows = {
             name: montage([_plane(image) for image in images], columns=len(images))
             for name, images in shown.items()

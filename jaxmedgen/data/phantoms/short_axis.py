@@ -212,11 +212,11 @@ class ShortAxis:
 
     @property
     def info(self) -> DatasetInfo:
-        """Class, channel and case names (which end in the vendor); a field of view of 128 mm."""
+        """Class, channel and case names (which end in the vendor); a field of view of 160 mm."""
         return DatasetInfo(
             class_names=TISSUES[: self.classes],
             channel_names=("cine",),
-            spacing=(128.0 / min(self.shape),) * 2,
+            spacing=(160.0 / min(self.shape),) * 2,
             case_names=tuple(
                 f"heart-{self.start + i:05d}-{self.vendor_of(i)}" for i in range(self.size)
             ),

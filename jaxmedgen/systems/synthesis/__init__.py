@@ -1,0 +1,1 @@
+"""Systems that make images: from label maps, from noise, from both."""

@@ -11,10 +11,16 @@ EXAMPLE = """Compares augmentation arms over label budgets and writes one HTML r
 The first arm is the reference of the comparison. Run again with the same --workdir to go on after
 a stop, or with more arms, budgets or seeds to add them.
 
+--experiment asks instead what synthetic images are good for: augmentation, reduction (fewer real
+subjects), domain_shift, pathology, outliers, agreement (metrics against use) or scar. --generator
+names what makes them: oracle (the heart phantoms' renderer), a configuration that is trained on the
+subjects of each arm, or the folder of a trained run.
+
 examples:
   bin/ablate --data /data/Dataset001_Brain --arms none,classic,diffeomorphic,synthesis \\
       --labelled 4,16 --seeds 3 --workdir work/study
   bin/ablate --config configs/ablation.py:gpu --arms none,classic --labelled 2 --workdir work/two
+  bin/ablate --experiment reduction --generator oracle --workdir work/reduction
 """
 
 
@@ -24,14 +30,33 @@ def main(arguments: Sequence[str]) -> int:
     arguments, overrides = split_overrides(arguments)
     parser = Parser(prog="bin/ablate", description=EXAMPLE)
     parser.add_argument("--data", help="folder of labelled scans; the embedded brains without it")
-    parser.add_argument("--config", default="ablation", help="FILE.py[:size]")
+    parser.add_argument("--config", help="FILE.py[:size]; ablation without --experiment")
     parser.add_argument("--arms", default="none,classic,diffeomorphic,synthesis")
     parser.add_argument("--labelled", default="4,16", help="label budgets, comma separated")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions")
     workdir_argument(parser)
+    parser.add_argument("--experiment", help="what synthetic images are good for: reduction, ...")
+    parser.add_argument(
+        "--generator", default="oracle", help="oracle, FILE.py[:size], or a run's folder"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(arguments)
     prepare_jax()
+    if options.experiment:
+        from jaxmedgen.experiments.synthetic.running import report_experiment
+
+        report = report_experiment(
+            options.experiment,
+            options.config,
+            {**_folder(options.data), **overrides},
+            options.generator,
+            options.workdir,
+            seeds=options.seeds,
+            command=command,
+            quiet=options.quiet,
+        )
+        print(f"report: {report.resolve()}")
+        return 0
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.build import build_sources
@@ -43,10 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.report.summary import print_summary, summarise
     from jaxmedgen.train.progress import Progress
 
-    if options.data:
-        folder = {"data.kind": "folder", "data.folder": options.data, "data.train": "0"}
-        overrides = {**folder, **overrides}
-    config = load_config(options.config, overrides)
+    config = load_config(options.config or "ablation", {**_folder(options.data), **overrides})
     arms = select_arms(options.arms.split(","))
     budgets = _budgets(parser, options.labelled)
     sources = build_sources(config.data)
@@ -67,6 +89,11 @@ def main(arguments: Sequence[str]) -> int:
     print_summary(summarise(results))
     print(f"report: {report.resolve()}")
     return 0
+
+
+def _folder(data: str | None) -> dict[str, str]:
+    """Settings of a user's folder."""
+    return {"data.kind": "folder", "data.folder": data, "data.train": "0"} if data else {}
 
 
 def _budgets(parser: Parser, text: str) -> tuple[int, ...]:

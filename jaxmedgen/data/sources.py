@@ -151,3 +151,42 @@ def relabel(source: Source, target_of: Sequence[int], class_names: Sequence[str]
 def in_memory(source: Source) -> ArraySource:
     """All subjects of `source`, read once and kept in memory."""
     return ArraySource([dict(source[i]) for i in range(len(source))], source.info)
+
+
+def joined(sources: Sequence[Source]) -> ArraySource:
+    """The subjects of several sources, one source after the other, in memory.
+
+    Raises:
+        ValueError: no source, or sources of other classes, channels or voxel sizes.
+    """
+    if not sources:
+        raise ValueError("no sources to join")
+    first = sources[0].info
+    for source in sources:
+        if dataclasses.replace(source.info, case_names=first.case_names) != first:
+            raise ValueError(f"sources differ in classes, channels or spacing: {source.info}")
+    names = tuple(name for source in sources for name in source.info.case_names)
+    records = [dict(source[i]) for source in sources for i in range(len(source))]
+    return ArraySource(records, dataclasses.replace(first, case_names=names))
+
+
+@dataclasses.dataclass(frozen=True)
+class Standardized:
+    """Another source whose images have mean 0 and standard deviation 1, channel by channel."""
+
+    source: Source
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The parent's."""
+        return self.source.info
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        record = self.source[index]
+        image = np.asarray(record["image"], np.float32)
+        axes = tuple(range(image.ndim - 1))
+        deviation = np.maximum(image.std(axes, keepdims=True), 1e-6)
+        return {**record, "image": (image - image.mean(axes, keepdims=True)) / deviation}

@@ -21,7 +21,7 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
-from jaxmedgen.data.sources import in_memory, subset
+from jaxmedgen.data.sources import Source, in_memory, subset
 from jaxmedgen.data.splits import first_patients
 from jaxmedgen.experiments.arms import ArmInputs, prepare_arm
 from jaxmedgen.experiments.evaluation import evaluate_source
@@ -51,6 +51,7 @@ def run_study(
     *,
     stop: StopSignal | None = None,
     progress: Progress | None = None,
+    cache: pathlib.Path | None = None,
 ) -> AblationResults:
     """Trains and scores all runs that are not finished yet and gathers the results.
 
@@ -60,6 +61,8 @@ def run_study(
             and the compilation cache.
         stop: an active signal catcher, or None for one of its own.
         progress: where to show progress.
+        cache: folder of compiled programs, which several studies may share; ``workdir/cache`` by
+            default.
 
     Raises:
         ConfigError: `workdir` belongs to a study with other settings.
@@ -67,7 +70,7 @@ def run_study(
     """
     if stop is None:
         with StopSignal() as stop:
-            return run_study(study, workdir, stop=stop, progress=progress)
+            return run_study(study, workdir, stop=stop, progress=progress, cache=cache)
     _claim(study, workdir)
     runs = study.runs()
     sources = dataclasses.replace(
@@ -85,7 +88,7 @@ def run_study(
             shown.say(
                 _headline(run, len(runs) - len(left) + number + 1, len(runs), number, started)
             )
-            _execute(study, workdir, *run, stop=stop, progress=shown)
+            _execute(study, workdir, *run, stop=stop, progress=shown, cache=cache)
             if stop and number + 1 < len(left):
                 raise Interrupted(
                     f"{stop.received} after {number + 1} runs: saved in {workdir}; "
@@ -103,6 +106,7 @@ def _execute(
     *,
     stop: StopSignal,
     progress: Progress,
+    cache: pathlib.Path | None,
 ) -> None:
     """One run: prepare the arm, train, score, write ``scores.json`` last of all."""
     folder = scores_path(workdir, arm, budget, seed).parent
@@ -122,7 +126,8 @@ def _execute(
                 config[key] = ConfigDict(value)
             else:
                 config.update_from_flattened_dict({key: value})
-    sources = dataclasses.replace(study.sources, train=labelled)
+    shown = labelled if training.source is None else training.source
+    sources = dataclasses.replace(study.sources, train=shown)
     system = build_system(config, sources.info)
     if training.augmentation is not None:
         system = dataclasses.replace(system, augmentation=training.augmentation)
@@ -134,7 +139,7 @@ def _execute(
             folder,
             stop=stop,
             progress=progress,
-            cache=workdir / "cache",
+            cache=cache or workdir / "cache",
             name=f"{arm}, {budget} labelled, seed {seed}",
         )
         state = result.state
@@ -146,7 +151,7 @@ def _execute(
     np.savez_compressed(
         folder / "pictures.npz",
         **case_pictures(scored),
-        **_samples(study, system, config, labelled),
+        **_samples(system, config, shown, kept=seed == 0 and budget == max(study.budgets)),
     )
     write_json(
         folder / "scores.json",
@@ -170,12 +175,12 @@ def labelled_subjects(sources: Sources, budget: int, seed: int) -> tuple[int, ..
     return tuple(number[name] for name in first_patients(names, budget, seed=seed))
 
 
-def _samples(study: Study, system, config: ConfigDict, labelled) -> dict[str, np.ndarray]:
+def _samples(system, config: ConfigDict, shown: Source, *, kept: bool) -> dict[str, np.ndarray]:
     """What the network is shown in training, from one run an arm: augmented samples."""
-    if config.seed or len(labelled) != max(study.budgets):
+    if not kept:
         return {}
     stream = training_stream(
-        labelled,
+        shown,
         batch_size=_SAMPLES,
         seed=config.seed,
         patch_size=tuple(config.patch_size) or None,

@@ -1,0 +1,198 @@
+"""Arms of a study that train on real and synthetic images in given parts.
+
+Every arm trains the same network for the same number of steps with the same augmentation: adding
+images never adds steps. Two controls have as many images as an arm with synthetic ones: the real
+images again, and warps of them.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxmedgen.augment.draws import Draw
+from jaxmedgen.augment.spatial import Spatial, apply_spatial, sample_spatial
+from jaxmedgen.data.sources import ArraySource, Source, Standardized, in_memory, joined, subset
+from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining
+from jaxmedgen.experiments.synthetic.anatomy import keep
+from jaxmedgen.experiments.synthetic.generators import GeneratorFor, LabelledImages, ready
+from jaxmedgen.experiments.synthetic.synthetic_set import Recipe, build_set, groups_of
+from jaxmedgen.train.environment import write_json
+
+Count = Callable[[int], int]
+"""Number of synthetic images for a number of real subjects."""
+
+_WARP = 14.0
+"""mm, displacement of the warped copies' control points."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """The synthetic images of an arm.
+
+    Attributes:
+        generator: makes the generator from the subjects that it may see.
+        count: how many images.
+        recipe: deformation and style; the run's seed takes the place of its own.
+        pool: subjects whose label maps are rendered and that the generator is made from, where
+            they are not the run's labelled ones: the generator then knows more than the segmenter.
+        own_subjects: with `pool`, whether label maps still are those of the labelled subjects.
+        chosen: of these subjects, which are rendered (say the tails); all by default.
+        vendor_pattern: regular expression of the vendor in the names of cases, or "".
+    """
+
+    generator: GeneratorFor
+    count: Count
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    pool: Source | None = None
+    own_subjects: bool = False
+    chosen: Callable[[Source], Sequence[int]] | None = None
+    vendor_pattern: str = ""
+
+
+def to(total: int) -> Count:
+    """Synthetic images that fill the real ones up to `total`."""
+    return lambda real: max(0, total - real)
+
+
+def times(ratio: int) -> Count:
+    """`ratio` synthetic images for each real one."""
+    return lambda real: ratio * real
+
+
+def mixture_arm(
+    description: str,
+    *,
+    preset: str,
+    synthetic: Synthetic | None = None,
+    real: bool = True,
+    more: Source | None = None,
+    share: float | None = None,
+) -> Arm:
+    """An arm that trains on real images, synthetic ones, or both.
+
+    Args:
+        description: one line for the report.
+        preset: augmentation of all images, real and synthetic.
+        synthetic: the synthetic images, if any.
+        real: whether the run's labelled subjects are shown.
+        more: further real subjects.
+        share: part of the samples that are real, by repeating images; None shows each image
+            equally often.
+    """
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        shown = [inputs.labelled] if real else []
+        shown += [] if more is None else [more]
+        parts, warnings = [joined([_plain(s) for s in shown])] if shown else [], ()
+        if synthetic is not None:
+            made = _make(synthetic, inputs, sum(len(s) for s in shown))
+            parts += [] if made is None else [made]
+        if not parts:
+            raise ValueError(f"arm '{description}' shows neither real nor synthetic images")
+        if share is not None and len(parts) == 2:
+            parts = _balanced(*parts, share)
+        source = in_memory(Standardized(joined(parts)))
+        settings = {"augment.preset": preset, "augment.synthesis_probability": 0.0}
+        return ArmTraining(settings, warnings=warnings, source=source)
+
+    return Arm(description, prepare)
+
+
+def duplicated_arm(description: str, *, preset: str, copies: int) -> Arm:
+    """A control: every real image `copies` times more, so that numbers of images are equal."""
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        again = subset(_plain(inputs.labelled), [*range(len(inputs.labelled))] * (1 + copies))
+        settings = {"augment.preset": preset, "augment.synthesis_probability": 0.0}
+        return ArmTraining(settings, source=in_memory(Standardized(again)))
+
+    return Arm(description, prepare)
+
+
+def warped_arm(description: str, *, preset: str, count: Count) -> Arm:
+    """A control: as many fixed elastic warps of the real images as others have synthetic ones."""
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        spacing = inputs.labelled.info.spacing
+        warps = Synthetic(ready(WarpGenerator(tuple(spacing))), count, Recipe(keep, "none"))
+        return mixture_arm(description, preset=preset, synthetic=warps).prepare(inputs)
+
+    return Arm(description, prepare)
+
+
+class WarpGenerator:
+    """Elastic warps of the real images with their labels: no new appearance, hardly new shapes."""
+
+    def __init__(self, spacing: tuple[float, ...]) -> None:
+        """Compiles lazily, for voxels of `spacing` mm."""
+        settings = Spatial(spacing=spacing, elastic=Draw(_WARP, _WARP), border="reflect")
+        self._warp = jax.jit(
+            lambda keys, image, label: apply_spatial(
+                settings, sample_spatial(settings, keys), image, label
+            )
+        )
+
+    @property
+    def name(self) -> str:
+        """For manifests."""
+        return "elastic warps of real images"
+
+    def __call__(
+        self,
+        seed: int,
+        image: Float[np.ndarray, "b *s c"],
+        label: Int[np.ndarray, " b *s"],
+        styles: Sequence[str],
+    ) -> LabelledImages:
+        """Image and label moved by the same map."""
+        keys = jax.random.split(jax.random.key(seed), len(label))
+        moved = self._warp(keys, jnp.asarray(image), jnp.asarray(label, jnp.int32))
+        return tuple(np.asarray(array) for array in moved)
+
+
+def _make(synthetic: Synthetic, inputs: ArmInputs, real: int) -> Source | None:
+    """The synthetic images of one run; their manifest goes to the arm's folder."""
+    count = synthetic.count(real)
+    if count == 0:
+        return None
+    seen = inputs.labelled if synthetic.pool is None else synthetic.pool
+    folder = inputs.shared / "generator"
+    if synthetic.pool is not None:
+        folder = inputs.shared.parent.parent / "pool" / f"seed{inputs.seed}"
+    generator = synthetic.generator(seen, folder, inputs.seed)
+    subjects = inputs.labelled if synthetic.own_subjects else seen
+    if synthetic.chosen is not None:
+        subjects = subset(subjects, synthetic.chosen(subjects))
+    names, pattern = subjects.info.case_names, synthetic.vendor_pattern
+    made = build_set(
+        subjects,
+        generator,
+        dataclasses.replace(synthetic.recipe, seed=inputs.seed),
+        count,
+        groups=groups_of(names, pattern) if pattern else None,
+    )
+    write_json(pathlib.Path(inputs.workdir) / "synthetic.json", dict(made.manifest))
+    return made.source
+
+
+def _balanced(real: Source, synthetic: Source, share: float) -> list[Source]:
+    """Both repeated whole times so that about `share` of all images are real."""
+    if not 0 < share < 1:
+        raise ValueError(f"share={share} of real images must lie between 0 and 1")
+    odds = share / (1 - share) * len(synthetic) / len(real)
+    again, more = max(1, round(odds)), max(1, round(1 / odds))
+    return [
+        subset(real, [*range(len(real))] * again),
+        subset(synthetic, [*range(len(synthetic))] * more),
+    ]
+
+
+def _plain(source: Source) -> ArraySource:
+    """Image and label alone: synthetic images have no more."""
+    records = [{k: source[i][k] for k in ("image", "label")} for i in range(len(source))]
+    return ArraySource(records, source.info)

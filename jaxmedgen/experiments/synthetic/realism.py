@@ -1,0 +1,246 @@
+"""Does a synthetic set look real? Measures by evaluation level, with bootstrap intervals.
+
+Level 2 compares single images with the real ones of the same label map and subject; level 3
+compares sets in an extractor's features; label fidelity asks whether a segmenter of real images
+finds the labels again. A number alone says little: the same measures of held-out real images (the
+floor), blurred ones and noise (the ceiling) stand beside it, all with the same number of images.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxmedgen.metrics import image_quality
+from jaxmedgen.metrics.diversity import mean_feature_distance, pairwise_ms_ssim
+from jaxmedgen.metrics.frechet import fid, fid_by_group, fid_infinity
+from jaxmedgen.metrics.inception_score import inception_score
+from jaxmedgen.metrics.kernel_distance import kid, mmd
+from jaxmedgen.metrics.manifold import manifold
+from jaxmedgen.metrics.memorisation import Memorisation, memorisation
+from jaxmedgen.metrics.perceptual_distance import lpips_uncalibrated
+from jaxmedgen.metrics.segmentation import dice_score
+from jaxmedgen.metrics.statistics import mean_interval
+from jaxmedgen.nets.feature_extractor import Extractor, extract
+from jaxmedgen.report.realism import Measure
+
+_RESAMPLES = 50
+_NEIGHBOURS = 5
+_BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images as the measures take them.
+
+    Attributes:
+        images: all of one size.
+        subjects: of each image: what is resampled together.
+        groups: vendor or disease of each image, or empty.
+        labels: label maps, or None.
+    """
+
+    images: Float[np.ndarray, "n *s c"]
+    subjects: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    labels: Int[np.ndarray, " n *s"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, chosen: Sequence[int] | np.ndarray) -> "ImageSet":
+        """Some of the images."""
+        return ImageSet(
+            self.images[chosen],
+            tuple(self.subjects[i] for i in chosen),
+            tuple(self.groups[i] for i in chosen) if self.groups else (),
+            None if self.labels is None else self.labels[chosen],
+        )
+
+
+def set_measures(
+    reference: ImageSet,
+    sets: Mapping[str, ImageSet],
+    extractor: Extractor,
+    *,
+    data_range: float | int = 1.0,
+    seed: int = 0,
+    resamples: int = _RESAMPLES,
+) -> tuple[Measure, ...]:
+    """Level 3: every set against the real reference, in one extractor's features.
+
+    Intervals are the value and 1.96 bootstrap deviations over subjects of the compared set; the
+    reference stays. Sets are cut to the size of the smallest, drawn at random.
+
+    Args:
+        reference: real images.
+        sets: by name; with the floor and ceilings among them.
+        extractor: the features.
+        data_range: width of the intensities' full scale.
+        seed: of all draws.
+        resamples: bootstrap samples; 0 gives no intervals.
+
+    Raises:
+        ValueError: fewer images than the neighbours that the manifolds need.
+    """
+    size = min(len(s) for s in sets.values())
+    if min(size, len(reference)) <= _NEIGHBOURS:
+        raise ValueError(
+            f"{len(reference)} reference images and sets of {size}: manifolds of {_NEIGHBOURS} "
+            "neighbours need more"
+        )
+    rng = np.random.default_rng(seed)
+    known = extract(extractor.features, reference.images)
+    found = []
+    for name, whole in sets.items():
+        part = whole.take(np.sort(rng.permutation(len(whole))[:size]))
+        features = extract(extractor.features, part.images)
+        values = _distances(known, features)
+        spread = _bootstrap(known, features, part.subjects, rng, resamples)
+        if extractor.probs is not None:
+            probabilities = extract(extractor.probs, part.images)
+            score = inception_score(probabilities, splits=min(10, size // 10 or 1), seed=seed)
+            values["inception_score"], spread["inception_score"] = score.mean, score.deviation
+        values["fid_infinity"] = fid_infinity(known, features, seed=seed)
+        if part.groups and reference.groups:
+            grouped = fid_by_group(known, features, reference.groups, part.groups)
+            values |= {f"fid {group}": value for group, value in grouped.items()}
+        similarity = pairwise_ms_ssim(part.images, data_range=data_range, seed=seed)
+        values["pairwise_ms_ssim"] = float(similarity.mean())
+        for metric, value in values.items():
+            around = 1.96 * spread.get(metric, np.nan)
+            found.append(Measure(3, name, metric, value, value - around, value + around, size))
+    return tuple(found)
+
+
+def pair_measures(
+    generated: Float[np.ndarray, "n *s c"],
+    real: Float[np.ndarray, "n *s c"],
+    subjects: Sequence[str],
+    extractor: Extractor,
+    *,
+    data_range: float | int = 1.0,
+    name: str = "synthetic",
+    seed: int = 0,
+) -> tuple[Measure, ...]:
+    """Level 2: images of the original label maps against the real images of these labels.
+
+    Args:
+        generated: of the label maps as they are, in their subjects' own style.
+        real: the real images of the same label maps.
+        subjects: of the pairs.
+        extractor: for the distance of feature maps.
+        data_range: width of the intensities' full scale.
+        name: of the set.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: not as many real as generated images.
+    """
+    if len(generated) != len(real) or not len(real):
+        raise ValueError(f"{len(generated)} generated and {len(real)} real images are no pairs")
+
+    @jax.jit
+    def score(x, y):
+        return {
+            "ssim": image_quality.ssim(x, y, data_range=data_range),
+            "ms_ssim": image_quality.ms_ssim(x, y, data_range=data_range),
+            "psnr": image_quality.psnr(x, y, data_range=data_range),
+            "mae": image_quality.mean_absolute_error(x, y),
+            "nmse": image_quality.normalized_mean_squared_error(x, y),
+            "ncc": image_quality.normalized_cross_correlation(x, y),
+            "lpips_uncalibrated": lpips_uncalibrated(extractor.maps(x), extractor.maps(y)),
+        }
+
+    parts = []
+    for start in range(0, len(real), _BATCH):
+        chosen = np.resize(np.arange(start, min(start + _BATCH, len(real))), _BATCH)
+        made = score(*(jnp.asarray(a[chosen], jnp.float32) for a in (generated, real)))
+        parts.append({k: np.asarray(v)[: len(real) - start] for k, v in made.items()})
+    values = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    return tuple(
+        _mean_measure(2, name, metric, found, subjects, seed) for metric, found in values.items()
+    )
+
+
+def label_fidelity(
+    predict: Callable[[Float[np.ndarray, "n *s c"]], Int[np.ndarray, " n *s"]],
+    images: ImageSet,
+    classes: int,
+    *,
+    name: str = "synthetic",
+    seed: int = 0,
+) -> Measure:
+    """Dice of a real-data segmenter's labels of synthetic images with the labels they claim.
+
+    Args:
+        predict: images to label maps, by a segmenter that was trained on real images alone.
+        images: with label maps of the segmenter's classes.
+        classes: number of classes.
+        name: of the set.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: a set without label maps.
+    """
+    if images.labels is None:
+        raise ValueError("label fidelity needs the label maps of the images")
+    predicted = predict(images.images)
+    scores = dice_score(
+        jnp.asarray(predicted, jnp.int32), jnp.asarray(images.labels, jnp.int32), classes
+    )
+    values = np.asarray(scores)
+    return _mean_measure(2, name, "label_fidelity", values, images.subjects, seed)
+
+
+def copying(
+    train: ImageSet, held_out: ImageSet, generated: ImageSet, extractor: Extractor
+) -> tuple[tuple[Measure, ...], Memorisation]:
+    """Level 3: whether generated images are copies of training images, in features."""
+    sets = [extract(extractor.features, s.images) for s in (train, held_out, generated)]
+    found = memorisation(*sets)
+    names = ("distance_ratio", "copied", "authenticity")
+    nan, count = float("nan"), len(generated)
+    measures = (
+        Measure(3, "synthetic", f"memorisation {n}", getattr(found, n), nan, nan, count)
+        for n in names
+    )
+    return tuple(measures), found
+
+
+def _distances(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+    near = manifold(real, generated, neighbours=_NEIGHBOURS)
+    return {
+        "fid": fid(real, generated),
+        "kid": kid(real, generated, subsets=20).mean,
+        "mmd": mmd(real, generated),
+        **dataclasses.asdict(near),
+        "feature_distance": mean_feature_distance(generated),
+    }
+
+
+def _bootstrap(real, generated, subjects, rng, resamples) -> dict[str, float]:
+    """Deviation of every distance over resampled subjects."""
+    if resamples < 2:
+        return {}
+    names = sorted(set(subjects))
+    of = {name: np.flatnonzero(np.asarray(subjects) == name) for name in names}
+    found = []
+    for _ in range(resamples):
+        drawn = rng.choice(len(names), len(names))
+        rows = np.concatenate([of[names[i]] for i in drawn])
+        if len(rows) > _NEIGHBOURS:
+            found.append(_distances(real, generated[rows]))
+    return {metric: float(np.std([f[metric] for f in found])) for metric in found[0]}
+
+
+def _mean_measure(level, name, metric, values, subjects, seed) -> Measure:
+    """Mean over subjects of their means, with a bootstrap interval over subjects."""
+    by_subject = [
+        float(np.nanmean(values[np.asarray(subjects) == s])) for s in dict.fromkeys(subjects)
+    ]
+    around = mean_interval(by_subject, resamples=999, seed=seed)
+    return Measure(level, name, metric, around.mean, around.low, around.high, len(values))

@@ -1,0 +1,272 @@
+"""Do synthetic images help? The experiments on a downstream segmenter, as studies.
+
+``augmentation``: real images with synthetic ones against conventional augmentation and controls of
+the same count. ``reduction``: fewer and fewer real subjects, with and without synthetic ones in
+their place. ``domain_shift``: one vendor in training, others in the test. ``pathology``: diseases
+that the training subjects hardly have. ``outliers``: subjects at the tails rendered more often.
+``agreement``: generators of known faults, for comparing metrics with use.
+
+Each is a list of parts for `running.run_experiment`; all take any generator (`generators`).
+Sources: Amirrajab et al. (MICCAI 2020; CMIG 101, 2022; MELBA 2023:010), Al Khalil et al. (MedIA 84,
+2023).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from jaxmedgen.data.build import Sources
+from jaxmedgen.data.phantoms.heart_slices import HeartSlices
+from jaxmedgen.data.phantoms.short_axis_stack import DISEASES
+from jaxmedgen.data.sources import Source
+from jaxmedgen.experiments.arms import Arm
+from jaxmedgen.experiments.synthetic.anatomy import Deformation, deformation_of, pathology
+from jaxmedgen.experiments.synthetic.arms import (
+    Synthetic,
+    duplicated_arm,
+    mixture_arm,
+    times,
+    to,
+    warped_arm,
+)
+from jaxmedgen.experiments.synthetic.generators import Degraded, GeneratorFor
+from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
+from jaxmedgen.experiments.synthetic.synthetic_set import Recipe
+
+REAL = "real"
+"""Name of the reference arm of every experiment."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What an experiment is made from.
+
+    Attributes:
+        config: of the segmenter's training, with the group ``experiment``.
+        sources: real subjects as they are read.
+        generator: makes the generator of an arm.
+    """
+
+    config: ConfigDict
+    sources: Sources
+    generator: GeneratorFor
+
+    @property
+    def pool(self) -> Source:
+        """All training subjects."""
+        return self.sources.train
+
+    @property
+    def preset(self) -> str:
+        """Augmentation of all arms but those without."""
+        return self.config.experiment.preset
+
+    def recipe(self, style: str = "own", deformation: Deformation | None = None) -> Recipe:
+        """The configured deformation, or another, in a style."""
+        name = self.config.experiment.deformation
+        if deformation is not None:
+            return Recipe(deformation, "pathology", style)
+        return Recipe(deformation_of(name, self.sources.info.spacing), name, style)
+
+    def synthetic(self, count: Callable[[int], int], recipe: Recipe, **more) -> Synthetic:
+        """Synthetic images of this setting's generator."""
+        pattern = self.config.experiment.vendor_pattern
+        return Synthetic(self.generator, count, recipe, vendor_pattern=pattern, **more)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Arms that run at the same numbers of real subjects."""
+
+    arms: Mapping[str, Arm]
+    budgets: tuple[int, ...]
+
+
+def augmentation(setting: Setting) -> tuple[Part, ...]:
+    """Real images with synthetic ones, against augmentation alone and two controls."""
+    preset, ratios = setting.preset, tuple(setting.config.experiment.ratios)
+    own, varied = setting.recipe("own"), setting.recipe("random")
+    arms = {REAL: mixture_arm("real images, conventional augmentation", preset=preset)}
+    for ratio in ratios:
+        arms[f"real+synthetic 1:{ratio}"] = mixture_arm(
+            f"with {ratio} synthetic images of random style for each real one",
+            preset=preset,
+            synthetic=setting.synthetic(times(ratio), varied),
+        )
+    most = max(ratios)
+    arms[f"real+synthetic 1:{most}, half real"] = mixture_arm(
+        "the same, every other sample a real one",
+        preset=preset,
+        synthetic=setting.synthetic(times(most), varied),
+        share=0.5,
+    )
+    arms[f"real+synthetic 1:{most}, own style"] = mixture_arm(
+        "synthetic images in the style of their subjects",
+        preset=preset,
+        synthetic=setting.synthetic(times(most), own),
+    )
+    arms["real+warped"] = warped_arm(
+        f"control: {most} elastic warps of each real image", preset=preset, count=times(most)
+    )
+    arms["real+duplicated"] = duplicated_arm(
+        f"control: every real image {most} times more", preset=preset, copies=most
+    )
+    arms["real, no augmentation"] = mixture_arm("real images as they are", preset="none")
+    arms[f"real+synthetic 1:{most}, no augmentation"] = mixture_arm(
+        "real and synthetic images as they are",
+        preset="none",
+        synthetic=setting.synthetic(times(most), varied),
+    )
+    return (Part(arms, (setting.config.experiment.labelled,)),)
+
+
+def reduction(setting: Setting) -> tuple[Part, ...]:
+    """Real subjects taken away, and synthetic ones put in their place."""
+    size, preset = len(setting.pool), setting.preset
+    fractions = sorted(setting.config.experiment.fractions)
+    budgets = tuple(sorted({max(1, round(f * size)) for f in fractions}))
+    fewer = tuple(b for b in budgets if b < size)
+    own = setting.recipe("own")
+    knowing = setting.synthetic(to(size), own, pool=setting.pool)
+    arms = {}
+    for label, count in (("", to(size)), (", to 200 %", to(2 * size))):
+        arms[f"real+synthetic{label}"] = mixture_arm(
+            f"filled up{label} with label maps and a generator of the same real subjects (honest)",
+            preset=preset,
+            synthetic=setting.synthetic(count, own),
+        )
+    arms["real+synthetic, full generator"] = mixture_arm(
+        "filled up by a generator of all real subjects, which the segmenter does not see (leak)",
+        preset=preset,
+        synthetic=knowing,
+    )
+    none = mixture_arm(
+        "no real image; label maps and generator of all real subjects",
+        preset=preset,
+        real=False,
+        synthetic=setting.synthetic(lambda real: size, own, pool=setting.pool),
+    )
+    return (
+        Part({REAL: mixture_arm("real images", preset=preset)}, budgets),
+        Part(arms, fewer),
+        Part({"synthetic only": none}, (size,)),
+    )
+
+
+def domain_shift(setting: Setting) -> tuple[Part, ...]:
+    """One vendor in training; synthetic images in its own, another, the target's, all styles."""
+    options = setting.config.experiment
+    preset, most, target = setting.preset, max(options.ratios), options.target_vendor
+    arms = {REAL: mixture_arm("real images of the training vendor", preset=preset)}
+    styles = {
+        "own style": "own",
+        "vendor B": "B",
+        f"vendor {target}": target,
+        "random styles": "random",
+    }
+    for name, style in styles.items():
+        arms[f"real+synthetic, {name}"] = mixture_arm(
+            f"with {most} synthetic images a real one: {name}",
+            preset=preset,
+            synthetic=setting.synthetic(times(most), setting.recipe(style)),
+        )
+    vendors = tuple(setting.config.data.get("test_vendors", ()))
+    if len(vendors) > 1:
+        other = dataclasses.replace(setting.recipe("random"), style="other", vendors=vendors)
+        arms["real+synthetic, all vendors"] = mixture_arm(
+            "with synthetic images in the styles of all other vendors",
+            preset=preset,
+            synthetic=setting.synthetic(times(most), other),
+        )
+    return (Part(arms, (options.labelled,)),)
+
+
+def pathology_synthesis(setting: Setting) -> tuple[Part, ...]:
+    """Diseases that training subjects hardly have, from label maps of healthy ones."""
+    options = setting.config.experiment
+    preset, most = setting.preset, max(options.ratios)
+    sick = setting.recipe("own", pathology(tuple(d for d in DISEASES if d != "NOR")))
+    synthetic = setting.synthetic(times(most), sick)
+    arms = {
+        REAL: mixture_arm("real images, mostly healthy", preset=preset),
+        "real+pathology": mixture_arm(
+            "with hearts given the shape of diseases", preset=preset, synthetic=synthetic
+        ),
+        "real+healthy synthesis": mixture_arm(
+            "control: as many synthetic images without diseases",
+            preset=preset,
+            synthetic=setting.synthetic(times(most), setting.recipe("own")),
+        ),
+    }
+    if setting.config.data.kind == "heart_slices":
+        data = setting.config.data
+        second = HeartSlices(
+            options.labelled, tuple(data.shape), data.seed + 1, 0, ("B",), DISEASES
+        )
+        arms["two cohorts"] = mixture_arm(
+            "with a second real cohort: vendor B, all diseases", preset=preset, more=second
+        )
+        arms["two cohorts+pathology"] = mixture_arm(
+            "both", preset=preset, more=second, synthetic=synthetic
+        )
+    return (Part(arms, (options.labelled,)),)
+
+
+def outliers(setting: Setting) -> tuple[Part, ...]:
+    """Label maps at the tails of size, or of rare diseases, rendered more often than others."""
+    options = setting.config.experiment
+    preset, most, own = setting.preset, max(options.ratios), setting.recipe("own")
+
+    def arm(description: str, chosen: Callable[[Source], Sequence[int]] | None) -> Arm:
+        synthetic = setting.synthetic(times(most), own, chosen=chosen)
+        return mixture_arm(description, preset=preset, synthetic=synthetic)
+
+    arms = {
+        REAL: mixture_arm("real images", preset=preset),
+        "real+synthetic": arm("with synthetic images of all subjects", None),
+        "real+synthetic, sizes' tails": arm(
+            "of the subjects with the smallest and largest structures", size_tails
+        ),
+    }
+    if options.disease_pattern:
+        arms["real+synthetic, rare diseases"] = arm(
+            "of the subjects with the rarer diseases", rare_groups(options.disease_pattern)
+        )
+    return (Part(arms, (options.labelled,)),)
+
+
+FAULTS = ("blurred", "noisy", "permuted", "collapsed")
+
+
+def agreement(setting: Setting) -> tuple[Part, ...]:
+    """Segmenters trained on the images of generators with known faults alone."""
+    size, preset, own = len(setting.pool), setting.preset, setting.recipe("own")
+    arms = {REAL: mixture_arm("real images", preset=preset)}
+    for name in ("sound", *FAULTS):
+        generator = setting.generator if name == "sound" else faulty(setting.generator, name)
+        synthetic = dataclasses.replace(
+            setting.synthetic(lambda real: size, own, pool=setting.pool), generator=generator
+        )
+        arms[name] = mixture_arm(
+            f"synthetic images alone, generator {name}",
+            preset=preset,
+            real=False,
+            synthetic=synthetic,
+        )
+    return (Part(arms, (size,)),)
+
+
+EXPERIMENTS: Mapping[str, Callable[[Setting], tuple[Part, ...]]] = {
+    "augmentation": augmentation,
+    "reduction": reduction,
+    "domain_shift": domain_shift,
+    "pathology": pathology_synthesis,
+    "outliers": outliers,
+    "agreement": agreement,
+}
+
+
+def faulty(generator: GeneratorFor, fault: str) -> GeneratorFor:
+    """The same generators with a fault of `generators.Degraded`."""
+    return lambda labelled, folder, seed: Degraded(generator(labelled, folder, seed), fault)

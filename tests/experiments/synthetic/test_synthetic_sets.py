@@ -1,0 +1,236 @@
+"""Synthetic sets, arms that mix them, and generators: what is shown, and to whom."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.phantoms.heart_slices import HeartSlices
+from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.sources import in_memory
+from jaxmedgen.experiments.arms import ArmInputs
+from jaxmedgen.experiments.synthetic import arms
+from jaxmedgen.experiments.synthetic.anatomy import elastic, interpolated, keep, pathology
+from jaxmedgen.experiments.synthetic.generators import (
+    Degraded,
+    Generator,
+    OracleGenerator,
+    SystemGenerator,
+    ready,
+)
+from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
+from jaxmedgen.experiments.synthetic.synthetic_set import (
+    Recipe,
+    build_set,
+    groups_of,
+    read_manifest,
+    write_set,
+)
+from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS, Setting
+
+
+@pytest.fixture(scope="module")
+def hearts():
+    return in_memory(HeartSlices(6, seed=2, vendors=("A", "B"), diseases=("NOR",)))
+
+
+class Echo:
+    """A system that samples: its image is the label, plus noise of its own key."""
+
+    needs_style = False
+
+    def sample(self, variables, keys, label):
+        noise = jax.vmap(lambda key: jax.random.normal(key, label.shape[1:]))(keys)
+        return (label + variables["maker"]["gain"] * noise)[..., None].astype(jnp.float32), label
+
+
+class Stylist(Echo):
+    """One that only takes its style from images: their mean."""
+
+    needs_style = True
+
+    def stylise(self, variables, label, style):
+        mean = style.mean((1, 2, 3))[:, None, None]
+        return (label + mean)[..., None].astype(jnp.float32)
+
+
+def test_a_set_is_a_function_of_its_recipe(hearts, tmp_path):
+    recipe = Recipe(elastic(hearts.info.spacing, rotation=20), "rot+elastic", "own", seed=4)
+    groups = groups_of(hearts.info.case_names, "^([^-]+)-")
+    one, again = (build_set(hearts, OracleGenerator(), recipe, 9, groups=groups) for _ in range(2))
+    assert one.manifest == again.manifest
+    other = build_set(
+        hearts, OracleGenerator(), dataclasses.replace(recipe, seed=5), 9, groups=groups
+    )
+    assert other.manifest["version"] != one.manifest["version"]
+    assert (one.manifest["anatomies"], one.manifest["styles"], one.manifest["count"]) == (9, 2, 9)
+    # Subjects take turns, and images have the style of theirs.
+    subjects = [e["subject"] for e in one.manifest["images"]]
+    assert len(set(subjects[:6])) == 6
+    assert all(e["style"] == e["subject"][0] for e in one.manifest["images"])
+    write_set(one, tmp_path)
+    stored = FolderSource(str(tmp_path), Preprocessing("native", None, False, normalization="none"))
+    assert read_manifest(tmp_path)["version"] == one.manifest["version"]
+    assert stored.info.case_names == one.source.info.case_names
+    assert np.allclose(stored[3]["image"], one.source[3]["image"], atol=1e-6)
+    assert np.array_equal(stored[3]["label"], one.source[3]["label"])
+
+
+def test_styles_and_anatomies_are_counted_apart(hearts):
+    groups = groups_of(hearts.info.case_names, "^([^-]+)-")
+    same = build_set(hearts, OracleGenerator(), Recipe(style="random"), 12, groups=groups)
+    assert (same.manifest["anatomies"], same.manifest["styles"]) == (6, 12)
+    other = Recipe(style="other", vendors=("A", "B"))
+    swapped = build_set(hearts, OracleGenerator(), other, 6, groups=groups)
+    assert all(e["style"] != e["subject"][0] for e in swapped.manifest["images"])
+    with pytest.raises(ValueError, match="'other' chooses"):
+        Recipe(style="other")
+    with pytest.raises(ValueError, match="does not match"):
+        groups_of(["x"], "^([^-]+)-")
+
+
+def test_any_system_that_samples_or_stylises_is_a_generator(hearts):
+    record = hearts[0]
+    image, label = record["image"][None].repeat(3, 0), record["label"][None].repeat(3, 0)
+    echo = SystemGenerator(Echo(), {"maker": {"gain": 0.5}}, "echo")
+    assert isinstance(echo, Generator)
+    made, kept = echo(1, image, label, ["random"] * 3)
+    assert np.array_equal(kept, label)
+    assert np.array_equal(made, echo(1, image, label, ["random"] * 3)[0])
+    assert not np.allclose(made, echo(2, image, label, ["random"] * 3)[0])
+    bank = {"C": np.full((2, 64, 64, 1), 7.0, np.float32)}
+    stylist = SystemGenerator(Stylist(), {"maker": {"gain": 0.0}}, "stylist", bank)
+    made, _ = stylist(1, image, label, ["A", "C", "random"])
+    expected = (
+        label[..., None] + np.array([image[0].mean(), 7.0, image[0].mean()])[:, None, None, None]
+    )
+    assert np.allclose(made, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="neither samples nor deforms"):
+        SystemGenerator(object(), {}, "nothing")
+
+
+def test_faults_are_what_they_are_called(hearts):
+    image = np.stack([hearts[i]["image"] for i in range(4)])
+    label = np.stack([hearts[i]["label"] for i in range(4)])
+    styles = ["A"] * 4
+    sound, kept = OracleGenerator()(0, image, label, styles)
+    permuted, moved = Degraded(OracleGenerator(), "permuted")(0, image, label, styles)
+    assert np.array_equal(permuted, sound) and np.array_equal(moved, kept[[3, 0, 1, 2]])
+    collapsed, one = Degraded(OracleGenerator(), "collapsed")(0, image, label, styles)
+    assert len({c.tobytes() for c in collapsed}) == 1 and np.array_equal(one[3], label[0])
+    blurred, _ = Degraded(OracleGenerator(), "blurred")(0, image, label, styles)
+    noisy, _ = Degraded(OracleGenerator(), "noisy")(0, image, label, styles)
+    roughness = [np.abs(np.diff(x, axis=1)).mean() for x in (blurred, sound, noisy)]
+    assert roughness == sorted(roughness)
+
+
+def test_pathology_gives_hearts_the_shape_of_diseases(hearts):
+    label = np.stack([hearts[i]["label"] for i in range(6)])
+
+    def sizes(disease):
+        made = pathology((disease,))(3, label)
+        return np.array([[(m == k).sum() for k in (1, 2, 3)] for m in made]).mean(0)
+
+    before = np.array([[(m == k).sum() for k in (1, 2, 3)] for m in label]).mean(0)
+    dilated, thick, right = sizes("DCM"), sizes("HCM"), sizes("RV")
+    assert dilated[0] > 1.3 * before[0]
+    assert thick[1] > 1.3 * before[1] and thick[0] < before[0]
+    assert right[2] > 1.2 * before[2] and np.allclose(right[:2], before[:2])
+    assert np.array_equal(pathology(("NOR",))(0, label), label)
+    with pytest.raises(ValueError, match="diseases"):
+        pathology(("FLU",))
+
+
+def test_interpolation_goes_through_the_codes():
+    class Codes:
+        def encode_labels(self, variables, label):
+            z = label.reshape(len(label), -1).astype(jnp.float32)
+            return z, z
+
+        def decode_labels(self, variables, z):
+            return (z > 0.5).astype(jnp.int32).reshape(-1, 2, 2)
+
+    label = np.array([[[1, 0], [0, 0]], [[1, 1], [0, 0]]], np.int32)
+    made = interpolated(Codes(), {})(0, label)
+    assert (made[:, 0, 0] == 1).all() and (made[:, 1] == 0).all()
+
+
+def test_arms_show_what_they_say(hearts, tmp_path):
+    inputs = ArmInputs(
+        ConfigDict(), hearts, tmp_path / "arm", 3, tmp_path / "models" / "n6" / "seed3"
+    )
+    made = arms.Synthetic(ready(OracleGenerator()), arms.times(2), Recipe(keep, "none", "random"))
+
+    def source(arm):
+        return arm.prepare(inputs).source
+
+    mixed = source(arms.mixture_arm("", preset="classic", synthetic=made))
+    assert len(mixed) == 18
+    assert np.allclose([r["image"].mean() for r in mixed.records], 0, atol=1e-5)
+    assert np.allclose([r["image"].std() for r in mixed.records], 1, atol=1e-4)
+    assert np.array_equal(mixed[2]["label"], hearts[2]["label"])
+    balanced = source(arms.mixture_arm("", preset="classic", synthetic=made, share=0.5))
+    names = balanced.info.case_names
+    assert sum(n.startswith("synthetic") for n in names) * 2 == len(names)
+    alone = source(
+        arms.mixture_arm(
+            "", preset="classic", real=False, synthetic=dataclasses.replace(made, count=lambda n: 5)
+        )
+    )
+    assert all(n.startswith("synthetic") for n in alone.info.case_names) and len(alone) == 5
+    again = source(arms.duplicated_arm("", preset="none", copies=2))
+    assert len(again) == 18 and set(again.info.case_names) == set(hearts.info.case_names)
+    warped = source(arms.warped_arm("", preset="none", count=arms.times(1)))
+    assert len(warped) == 12
+    assert arms.to(10)(4) == 6 and arms.to(3)(4) == 0
+    changes = arms.mixture_arm("", preset="none").prepare(inputs).changes
+    assert set(changes) == {"augment.preset", "augment.synthesis_probability"}  # never the steps
+
+
+def test_an_honest_generator_sees_the_runs_subjects_alone(hearts, tmp_path):
+    seen = []
+
+    def spy(labelled, folder, seed):
+        seen.append((labelled.info.case_names, folder.name, seed))
+        return OracleGenerator()
+
+    pool = in_memory(HeartSlices(9, seed=2, vendors=("A", "B")))
+    inputs = ArmInputs(
+        ConfigDict(), hearts, tmp_path / "arm", 1, tmp_path / "models" / "n6" / "seed1"
+    )
+    for synthetic in (
+        arms.Synthetic(spy, arms.times(1)),
+        arms.Synthetic(spy, arms.times(1), pool=pool),
+    ):
+        arms.mixture_arm("", preset="none", synthetic=synthetic).prepare(inputs)
+    assert seen[0] == (hearts.info.case_names, "generator", 1)
+    assert seen[1] == (pool.info.case_names, "seed1", 1)
+
+
+def test_every_experiment_has_a_reference_and_honest_arms():
+    for name, plan in EXPERIMENTS.items():
+        config = load_config(f"synthetic_data_evaluation:cpu,experiment={name}")
+        with config.unlocked():
+            config.data.train, config.data.validation, config.data.test = 10, 0, 1
+        setting = Setting(config, build_sources(config.data), ready(OracleGenerator()))
+        parts = plan(setting)
+        assert "real" in parts[0].arms
+        every = [arm for part in parts for arm in part.arms]
+        assert len(every) >= 4 and len(set(every)) == len(every)
+        groups = {tuple(n.split("-")[:2]) for n in setting.sources.test.info.case_names}
+        data = config.data
+        assert groups == {(v, d) for v in data.test_vendors for d in data.test_diseases}
+        assert setting.sources.test.info.class_names == config.data.target_names
+
+
+def test_tails_and_rare_groups():
+    source = in_memory(HeartSlices(8, seed=1, diseases=("NOR", "NOR", "NOR", "DCM")))
+    sizes = [(r["label"] > 0).sum() for r in source.records]
+    assert {int(np.argmin(sizes)), int(np.argmax(sizes))} <= set(size_tails(source))
+    assert rare_groups("^[^-]+-([^-]+)-")(source) == (3, 7)

@@ -5,31 +5,39 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.hemispheres import hemisphere_parts, hemisphere_subjects
+from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.mnist import Digits
 from jaxmedgen.data.phantoms.brain import BrainCohort
+from jaxmedgen.data.phantoms.cluttered_digits import cluttered_parts
 from jaxmedgen.data.phantoms.glyphs import Glyphs
+from jaxmedgen.data.phantoms.heart_slices import HeartSlices
+from jaxmedgen.data.phantoms.late_enhancement import LateEnhancement
 from jaxmedgen.data.phantoms.lesion_images import LesionImages, Shift
 from jaxmedgen.data.phantoms.population import Population
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.data.phantoms.rotated_textures import RotatedTextures
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.phantoms.short_axis import ShortAxis
+from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import (
-    ArraySource,
     DatasetInfo,
     Source,
     in_memory,
+    joined,
     relabel,
     subset,
 )
 from jaxmedgen.data.splits import first_patients, train_test_split
+from jaxmedgen.data.stacks import stack_samples
 
 KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
-    *("short_axis", "mnist", "folder", "tfds"),
+    *("short_axis", "short_axis_stack", "heart_slices", "late_enhancement", "cluttered_digits"),
+    *("hemispheres", "mnist", "folder", "tfds"),
 )
 
 
@@ -79,6 +87,24 @@ def build_sources(data: Any) -> Sources:
         )
     elif data.kind == "short_axis":
         parts = _short_axis(data)
+    elif data.kind == "heart_slices":
+        parts = _heart_slices(data)
+    elif data.kind == "late_enhancement":
+        parts = _numbered(
+            data,
+            lambda size, start: LateEnhancement(
+                size, tuple(data.shape), data.seed, start, slices=data.slices
+            ),
+        )
+    elif data.kind == "cluttered_digits":
+        parts = cluttered_parts(data)
+    elif data.kind == "hemispheres":
+        volumes = hemisphere_subjects(data)
+        parts = hemisphere_parts(
+            data, split_source(folder_source(volumes), volumes) if data.folder else _brain(volumes)
+        )
+    elif data.kind == "short_axis_stack":
+        parts = _short_axis_stacks(data)
     elif data.kind == "mnist":
         parts = _numbered(data, lambda size, start: Digits(data.folder, start, size, data.seed))
     elif data.kind == "folder":
@@ -89,6 +115,10 @@ def build_sources(data: Any) -> Sources:
         parts = split_source(in_memory(TfdsSource(data.folder)), data)
     else:
         raise ValueError(f"unknown data.kind '{data.kind}': choose one of {', '.join(KINDS)}")
+    if data.get("as_slices"):
+        parts = (ImageSlices(part, empty=data.empty_slices) for part in parts)
+    if data.get("stacks"):
+        parts = (stack_samples(part, data) for part in parts)
     train, validation, test = parts
     if data.train_contrast:
         train = in_memory(SimulatedScans(train, data.train_contrast, data.seed))
@@ -136,7 +166,7 @@ def preprocessing(data: Any) -> Preprocessing:
         spacing = numbers * 3 if len(numbers) == 1 else numbers
     return Preprocessing(
         spacing=spacing,
-        shape=tuple(data.shape) or None,
+        shape=None if data.get("stacks") else tuple(data.shape) or None,
         crop_to_nonzero=data.crop_to_nonzero,
         normalization=data.normalization,
     )
@@ -180,6 +210,7 @@ def _brain(data: Any) -> tuple[Source, Source, Source]:
             lesions=tuple(data.lesions),
             site=site,
             start=start,
+            skull=data.get("skull", True),
         )
         for size, start, site in zip(counts, starts, sites)
     )
@@ -198,10 +229,7 @@ def _lesions(data: Any) -> tuple[Source, Source, Source]:
         )
         start += size
     train, validation, *test = map(in_memory, sources)
-    names = tuple(name for part in test for name in part.info.case_names)
-    records = [record for part in test for record in part.records]
-    info = dataclasses.replace(train.info, case_names=names)
-    return train, validation, ArraySource(records, info)
+    return train, validation, joined(test)
 
 
 def _rotated_lesions(data: Any) -> tuple[Source, Source, Source]:
@@ -224,6 +252,35 @@ def _short_axis(data: Any) -> tuple[Source, Source, Source]:
         return ShortAxis(size, shape, data.seed, vendors, classes, start)
 
     return _numbered(data, make)
+
+
+def _heart_slices(data: Any) -> tuple[Source, Source, Source]:
+    """Subjects of ``data.train_vendors`` and ``data.train_diseases``; tests of every pair of both.
+
+    ``data.test`` subjects a pair of ``data.test_vendors`` and ``data.test_diseases``.
+    """
+    pairs = [((v,), (d,)) for v in data.test_vendors for d in data.test_diseases]
+    known = (tuple(data.train_vendors), tuple(data.train_diseases))
+    groups = [(data.train, known), (data.validation, known), *((data.test, p) for p in pairs)]
+    sources, start = [], 0
+    for size, (names, diseases) in groups:
+        sources.append(
+            HeartSlices(size, tuple(data.shape), data.seed, start, tuple(names), tuple(diseases))
+        )
+        start += size
+    train, validation, *test = map(in_memory, sources)
+    return train, validation, joined(test)
+
+
+def _short_axis_stacks(data: Any) -> tuple[Source, Source, Source]:
+    """Stacks of diseases that take turns; numbers of subjects, each with all its phases."""
+    counts = (data.train, data.validation, data.test)
+    starts = (0, data.train, data.train + data.validation)
+    kinds = {"diseases": tuple(data.diseases), "phases": tuple(data.phases)}
+    return tuple(
+        ShortAxisStacks(size, tuple(data.shape), data.seed, start, **kinds)
+        for size, start in zip(counts, starts)
+    )
 
 
 def _numbered(data: Any, make: Callable[[int, int], Source]) -> tuple[Source, Source, Source]:

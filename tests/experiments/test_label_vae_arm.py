@@ -1,6 +1,7 @@
 """A sampler of new label maps from the labelled subjects of a run, and attributes of stacks."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -40,11 +41,11 @@ def quick(monkeypatch):
     def made(*arguments):
         config = real_config(*arguments)
         with config.unlocked():
-            config.net.update(features=(2, 4), neck=8, latents=4)
+            config.net.update(features=(4,), neck=8, latents=4)
         return config
 
     monkeypatch.setattr(label_vae_arm, "_config", made)
-    monkeypatch.setattr(label_vae_arm, "_STAGES", 2)
+    monkeypatch.setattr(label_vae_arm, "_STAGES", 1)
     monkeypatch.setattr(label_vae_arm, "STEPS", 2)
     monkeypatch.setattr(label_vae_arm, "_BATCH", 4)
 
@@ -52,16 +53,21 @@ def quick(monkeypatch):
 CONFIG = load_config("unet", {"parallel.data": "1"})
 
 
-def test_slices_of_any_size_give_slices_and_stacks_give_stacks(quick, tmp_path):
-    slices = in_memory(ShortAxis(5, (34, 36), classes=8))
+def untrained(config, sources, system, *arguments, **settings):
+    """What `train` returns, without a step."""
+    return types.SimpleNamespace(state=jax.jit(system.init)(jax.random.key(0), {}))
+
+
+def test_slices_of_any_size_give_slices_and_stacks_give_stacks(quick, tmp_path, monkeypatch):
+    slices = in_memory(ShortAxis(5, (33, 36), classes=8))
     sampler = label_vae_arm.train_label_vae(CONFIG, slices, tmp_path / "slices", 0)
     assert len(sampler.latents) == 5
     made = sampler(np.random.default_rng(0), 3)
-    assert made.shape == (3, 34, 36) and made.dtype == np.int32
+    assert made.shape == (3, 33, 36) and made.dtype == np.int32
     assert 0 <= made.min() and made.max() <= 7
     np.testing.assert_array_equal(made, sampler(np.random.default_rng(0), 3))
-    again = label_vae_arm.train_label_vae(CONFIG, slices, tmp_path / "slices", 0)  # read
-    np.testing.assert_array_equal(again.latents, sampler.latents)
+    assert (tmp_path / "slices" / "metrics.jsonl").is_file()
+    monkeypatch.setattr(label_vae_arm, "train", untrained)
     stacks = in_memory(ShortAxisStacks(2, (32, 32)))
     sampler = label_vae_arm.train_label_vae(CONFIG, stacks, tmp_path / "stacks", 0)
     assert sampler(np.random.default_rng(0), 1).shape == (1, 32, 32, 32)

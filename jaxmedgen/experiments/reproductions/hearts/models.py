@@ -45,7 +45,9 @@ class Model:
     seconds: float
 
 
-def trained(options: Options, arm: str, seed: int, steps: int | None = None) -> Model:
+def trained(
+    options: Options, arm: str, seed: int, steps: int | None = None, prefix: str = ""
+) -> Model:
     """The model of an arm; data are the same for all.
 
     Args:
@@ -53,6 +55,7 @@ def trained(options: Options, arm: str, seed: int, steps: int | None = None) -> 
         arm: of `configs/label_deformation.py`.
         seed: of the training.
         steps: of the training; the configuration's by default.
+        prefix: of the folder's name.
     """
     config = load_config(f"label_deformation:cpu,arm={arm}")
     with config.unlocked():
@@ -68,7 +71,7 @@ def trained(options: Options, arm: str, seed: int, steps: int | None = None) -> 
     with config.unlocked():
         if arm == "pca":
             config.batch_size = min(len(sources.train), _MOST)
-    name = f"{arm}-{seed}"
+    name = f"{prefix}{arm}-{seed}"
     folder = options.workdir / name
     started = time.perf_counter()
     system = build_system(config, sources.info)

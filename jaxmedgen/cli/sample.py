@@ -7,11 +7,16 @@ from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 
 EXAMPLE = """Writes synthetic labelled scans as NIfTI (images/ and labels/) with a picture.
 
-A trained model of deformations (configs/it_vae.py) moves its training subjects with their labels.
+A trained model of label maps (configs/label_deformation.py) writes label stacks alone, with the
+record of what each was made of.
+A trained model of deformations (configs/it_vae.py) moves its training subjects with their labels;
+one that translates (configs/genseg.py) shows its test subjects in every domain.
 
 examples:
   bin/sample --config configs/synthseg.py --count 8 --output work/samples
   bin/sample --workdir work/synthseg --count 8 --output work/samples
+  bin/sample --workdir work/cardiac --count 100 --layout nnunet --output work/Dataset900_Synthetic
+  bin/sample --workdir work/cardiac --labels labels/ --style scan.nii.gz --output work/restyled
 """
 
 
@@ -25,17 +30,48 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder")
     parser.add_argument("--count", type=int, default=8, help="number of samples")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layout", choices=("plain", "nnunet"), default="plain")
+    parser.add_argument(
+        "--labels", type=pathlib.Path, help="label file or folder to make images of"
+    )
+    parser.add_argument("--style", type=pathlib.Path, help="with --labels: scan in whose style")
+    parser.add_argument(
+        "--method",
+        default="",
+        help="of models of label maps: equalised, between, targeted or pathology",
+    )
     options = parser.parse_args(arguments)
     if options.workdir and overrides:
         parser.error("--config.KEY=VALUE needs --config: a trained run keeps its settings")
     if options.count < 1:
         parser.error(f"--count {options.count} must be at least 1")
+    if (options.labels and not options.workdir) or (options.style and not options.labels):
+        parser.error("--labels needs --workdir, and --style needs --labels")
     prepare_jax()
 
+    if options.labels:
+        from jaxmedgen.experiments.rendered_files import render_files
+        from jaxmedgen.experiments.runs import open_run
+
+        run = open_run(options.workdir)
+        count = render_files(
+            run, options.labels, options.output, style=options.style, seed=options.seed
+        )
+        print(f"wrote {count} images to {options.output}")
+        return 0
+
     from jaxmedgen.configuration import load_config
-    from jaxmedgen.experiments.runs import sample_run
+    from jaxmedgen.experiments.sampling import sample_run
 
     config = load_config(options.config, overrides) if options.config else None
-    sample_run(config, options.workdir, options.output, options.count, options.seed)
+    sample_run(
+        config,
+        options.workdir,
+        options.output,
+        options.count,
+        options.seed,
+        options.method,
+        options.layout,
+    )
     print(f"wrote {options.count} samples to {options.output}")
     return 0

@@ -1,0 +1,76 @@
+"""A model of label maps through the command line: train, resume, sample by every method."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from jaxmedgen.cli.main import main
+from jaxmedgen.experiments.label_synthesis import METHODS
+
+SMALL = [
+    "--config.data.shape=(32, 32)",
+    "--config.data.train=12",
+    "--config.data.test=2",
+    "--config.batch_size=8",
+    "--config.net.features=(4, 8)",
+    "--config.net.neck=16",
+    "--config.net.latents=4",
+    "--config.steps=6",
+    "--config.show_every=6",
+    "--config.checkpoint_every=3",
+    "--config.parallel.data=1",
+]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work") / "vae"
+    arguments = ["train", "--config", "label_deformation:cpu", "--workdir", str(folder), *SMALL]
+    assert main(arguments) == 0
+    return folder
+
+
+def test_training_shows_its_reconstructions(workdir):
+    assert (workdir / "samples" / "step_000006.png").is_file()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_subjects_are_made_of_training_subjects_alone(run, workdir, tmp_path, method):
+    status, out, err = run(
+        "sample", "--workdir", workdir, "--output", tmp_path, "--count", "2", "--method", method
+    )
+    assert status == 0, err
+    assert "wrote 2 samples" in out
+    records = json.loads((tmp_path / "records.json").read_text())
+    training = {f"heart-{k:05d}-ED" for k in range(12)}
+    for record in records:
+        image = nib.load(tmp_path / "labels" / f"{record['name']}.nii.gz")
+        assert image.shape == (32, 32, 32) and image.get_data_dtype() == np.uint8
+        np.testing.assert_allclose(
+            image.header.get_zooms(), [5, 5, record["spacing"][0]], rtol=1e-5
+        )
+        assert set(record["sources"]) <= training and record["method"] == method
+        assert len(record["sources"]) == (2 if method == "between" else 1)
+        assert (record["disease"] in ("DCM", "HCM", "RV")) == (method == "pathology")
+    assert (tmp_path / "samples.png").is_file()
+
+
+def test_misuse_is_named(fails, workdir, tmp_path):
+    assert "choose one of equalised" in fails(
+        "sample", "--workdir", workdir, "--output", tmp_path, "--method", "magic"
+    )
+    config = ["sample", "--config", "label_deformation", "--output", tmp_path, *SMALL]
+    assert "give --workdir" in fails(*config)
+    assert "for models of label maps" in fails(
+        "sample",
+        "--config",
+        "unet:cpu,arm=synthesis",
+        "--output",
+        tmp_path,
+        "--method",
+        "between",
+        "--config.data.kind=shapes",
+        "--config.data.shape=(16, 16, 16)",
+    )

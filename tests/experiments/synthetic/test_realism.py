@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from jaxmedgen.experiments.synthetic.realism import (
 )
 from jaxmedgen.experiments.synthetic.realism_run import evaluate_realism, halves
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe, build_set
-from jaxmedgen.nets.feature_extractor import Extractor
+from jaxmedgen.nets.feature_extractor import Extractor, ResNet, save_resnet
 
 
 def statistics(image):
@@ -106,12 +107,15 @@ def test_the_report_of_two_folders(hearts, tmp_path):
     train, held_out = halves(hearts)
     assert not set(train.info.case_names) & set(held_out.info.case_names)
     made = build_set(train, OracleGenerator(), Recipe(style="own"), 40, groups=("A",) * len(train))
+    net = ResNet(classes=2, features=(4, 8))
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
+    save_resnet(tmp_path / "net.npz", net, variables, "untrained")
     report = evaluate_realism(
         train,
         made.source,
         tmp_path,
         held_out=held_out,
-        extractor="random",
+        extractor=str(tmp_path / "net.npz"),
         manifest=made.manifest,
     )
     assert report.value("synthetic", "ssim") > 0.3  # aligned pairs: labels and styles were kept
@@ -119,7 +123,7 @@ def test_the_report_of_two_folders(hearts, tmp_path):
     stored = json.loads((tmp_path / "realism.json").read_text())
     assert stored["extractor"]["hash"] == report.identifier
     assert stored["manifest"]["version"] == made.manifest["version"]
-    assert any("not trained" in text for text in stored["warnings"])
+    assert any("FID is biased upward" in text for text in stored["warnings"])
     page = (tmp_path / "realism.html").read_text()
     assert "Level 3" in page and 'src="http' not in page and report.identifier in page
     with (tmp_path / "realism.csv").open() as file:

@@ -15,7 +15,7 @@ from jaxmedgen.report.pictures import montage, three_planes
 from jaxmedgen.report.results import AblationResults, save_results
 from jaxmedgen.report.summary import score_matrix
 
-SEEDS = 3
+SEEDS = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--method",
         default="",
-        help="of models of label maps: equalised, between, targeted or pathology",
+        help="of models of label maps: equalised, between, targeted, pathology, elastic, "
+        "right_elastic or morphology",
     )
     options = parser.parse_args(arguments)
     if options.workdir and overrides:

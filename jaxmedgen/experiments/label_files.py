@@ -12,6 +12,7 @@ import numpy as np
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.stacks import EqualisedStacks, Slices
+from jaxmedgen.experiments.label_operators import OPERATORS, operate
 from jaxmedgen.experiments.label_space import open_space
 from jaxmedgen.experiments.label_synthesis import (
     METHODS,
@@ -47,14 +48,16 @@ def write_label_maps(
         output: folder.
         count: subjects.
         seed: of the first; each further one has the next number.
-        method: one of `label_synthesis.METHODS`; by default ``between``.
+        method: one of `label_synthesis.METHODS` or `label_operators.OPERATORS`; by default
+            ``between``.
 
     Raises:
         ValueError: an unknown method, or training data that are no stacks.
     """
     method = method or "between"
-    if method not in METHODS:
-        raise ValueError(f"--method {method}: choose one of {', '.join(METHODS)}")
+    known = (*METHODS, *OPERATORS)
+    if method not in known:
+        raise ValueError(f"--method {method}: choose one of {', '.join(known)}")
     train = sources.train
     if not isinstance(train, Slices | EqualisedStacks):
         raise ValueError("subjects are made of stacks: set config.data.stacks at training")
@@ -62,7 +65,8 @@ def write_label_maps(
     heart = train.class_names[1:4] == HEART
     space = open_space(system, variables, shape, heart)
     population = measure_population(space, train.stacks)
-    made = [synthesise(population, method, seed + number) for number in range(count)]
+    make = operate if method in OPERATORS else synthesise
+    made = [make(population, method, seed + number) for number in range(count)]
     write_subjects(made, output)
 
 

@@ -40,7 +40,7 @@ class SyntheticSubject:
         spacing: mm; between slices the sources' extent over n - 1.
         sources: names of the training subjects it was made of.
         t: place on the path between them: 0 the first, 1 the second or the pseudo-subject.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or an operator of `label_operators`.
         seed: of its draws.
         disease: that is meant, "" for none.
         plausible_slices: share of slices whose topology is a heart's.

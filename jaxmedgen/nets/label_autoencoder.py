@@ -162,7 +162,7 @@ class LabelAutoencoder(nn.Module):
     """Both halves.
 
     Parameters with ``shape=(128, 128)``, ``classes=4``, ``latents=16`` and the default widths:
-    29,860,000 or so, most of them in the two dense layers at 8 x 8 x 512.
+    29,518,820, most of them in the two dense layers at 8 x 8 x 512.
 
     Attributes:
         shape: of the label maps, two or three axes.

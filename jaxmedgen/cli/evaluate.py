@@ -101,7 +101,8 @@ def _realism(options: argparse.Namespace) -> int:
         print(f"note: {text}")
     for metric in ("fid", "kid", "precision", "recall", "label_fidelity"):
         values = [report.value(name, metric) for name in ("held-out real", "synthetic")]
-        print(f"{metric:15} held-out real {values[0]:9.4f}   synthetic {values[1]:9.4f}")
+        if values[1] == values[1]:  # not NaN: it was measured
+            print(f"{metric:15} held-out real {values[0]:9.4f}   synthetic {values[1]:9.4f}")
     if options.readers:
         images = [image_set(source).images for source in (real, synthetic)]
         folder = options.workdir / "readers"

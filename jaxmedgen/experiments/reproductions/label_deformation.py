@@ -18,19 +18,19 @@ from jaxmedgen.ops.correlated_normal import draw_latents
 from jaxmedgen.ops.latent_paths import interpolate_latents
 from jaxmedgen.report.pictures import montage
 
-SEEDS = 3
+SEEDS = 2
 STEPS = 1000
 SWEEP = {"beta1": "beta1", "beta5": "beta5", "beta15": "vae", "beta50": "beta50"}
 """Names in the table and arms, by rising beta."""
 OTHERS = ("ae", "z32", "resnet", "capacity")
-SWEEP_STEPS = 500
+SWEEP_STEPS = 400
 OTHER_STEPS = 250
 VOLUME_STEPS = 60
 DATASET = "phantom stacks, 64^2, 6 to 14 slices, 120 training and 40 test subjects"
 PUBLISHED = {"lecture": "figures only: no numbers are given for any of these claims"}
 NOTES = (
     f"Data: {DATASET}; networks of the cpu size (16-32-64-128 channels), one core. {STEPS} steps "
-    f"of {BATCH} slices for the main model (3 seeds), {SWEEP_STEPS} for the sweep of beta, "
+    f"of {BATCH} slices for the main model ({SEEDS} seeds), {SWEEP_STEPS} for the sweep of beta, "
     f"{OTHER_STEPS} for the other models in slices, {VOLUME_STEPS} of 4 stacks for the 3D model: "
     "their lines show what so short a training gives. Arms of the table have one seed.",
     "Plausible: topology of a heart, and areas and wall thickness within the 1st to 99th percentile"
@@ -125,13 +125,13 @@ def plausibility(models: Sequence[Model]):
     ours, elastic = (
         float(np.mean([r.plausible for r in found[name]])) for name in ("VAE", "elastic")
     )
-    topology = float(np.mean([r.topology for r in found["VAE"]]))
-    gap = topology - float(np.mean([r.topology for r in found["elastic"]]))
+    topology = float(np.mean([r.topology_raw for r in found["VAE"]]))
+    gap = topology - float(np.mean([r.topology_raw for r in found["elastic"]]))
     claims = (
         _at_least("(ii) plausible slices of the VAE, %", ours, 95),
         _at_least("(ii) plausible slices, VAE less elastic d = 20 mm, points", ours - elastic, 10),
-        _at_least("(ii) topology alone, VAE, %", topology, 95),
-        _at_least("(ii) topology alone, VAE less elastic, points", gap, 10),
+        _at_least("(ii) topology alone, before cleaning, VAE, %", topology, 95),
+        _at_least("(ii) topology alone, before cleaning, VAE less elastic, points", gap, 10),
     )
     header = (
         f"{deformation.SUBJECTS} training subjects deformed, contours moved equally far:\n\n"

@@ -17,6 +17,8 @@ from ml_collections import ConfigDict
 from jaxmedgen.augment.latent import LatentMode
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.sources import Source
+from jaxmedgen.experiments import spade_arm as spade
+from jaxmedgen.experiments.genseg_arm import train_genseg
 from jaxmedgen.experiments.it_vae_arm import train_it_vae, training_seconds
 from jaxmedgen.experiments.paddit_arm import Kind, train_paddit
 from jaxmedgen.types import Augment, SubjectAugment
@@ -51,12 +53,14 @@ class ArmTraining:
         augmentation: replaces the preset's augmentation, for learned transforms.
         seconds: what its model cost, also where another arm has trained it; None: what it took.
         warnings: what looked wrong with its model, a line each for the report.
+        source: shown in training instead of the labelled subjects, say these and synthetic ones.
     """
 
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     augmentation: Augment | SubjectAugment | None = None
     seconds: float | None = None
     warnings: tuple[str, ...] = ()
+    source: Source | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +151,35 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
     return Arm(description, prepare)
 
 
+def genseg_arm(inputs: ArmInputs) -> ArmTraining:
+    """Findings added by a GenSeg of the run's labelled subjects."""
+    made, seconds, warnings = train_genseg(
+        inputs.config, inputs.labelled, inputs.workdir, inputs.seed
+    )
+    settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
+    return ArmTraining(settings, made, seconds, warnings)
+
+
+def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = False) -> Arm:
+    """An arm that adds images of a SPADE generator of the run's labelled subjects."""
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        config, labelled, seed = inputs.config, inputs.labelled, inputs.seed
+        folder = inputs.shared / ("spade-3d" if volumetric else "spade")
+        model = spade.train_generator(config, labelled, folder, seed, volumetric=volumetric)
+        labels, seconds = None, model.seconds
+        if new_labels:
+            started = time.perf_counter()
+            labels = spade.label_draws(config, labelled, inputs.shared / "label_vae", seed)
+            seconds += time.perf_counter() - started
+        made = spade.synthetic_images(model, labelled, seed, labels)
+        settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
+        shown = spade.with_synthetic(labelled, made)
+        return ArmTraining(settings, None, seconds, model.warnings, shown)
+
+    return Arm(description, prepare)
+
+
 ARMS: dict[str, Arm] = {
     "none": preset_arm("the scans as they are", "none"),
     "light": preset_arm("flips, small affine, mild intensity changes", "light"),
@@ -199,6 +232,10 @@ ARMS: dict[str, Arm] = {
     "paddit-swap": paddit_arm("PADDIT: subjects in the shape of others", "swap"),
     "paddit-prior": paddit_arm("PADDIT's prior without likelihood", "prior"),
     "paddit-generic": paddit_arm("elastic deformation as large as PADDIT's", "generic"),
+    "genseg": Arm("GenSeg: the rarest class added where it is absent", genseg_arm),
+    "spade": spade_arm("light, with 4 synthetic images a subject: SPADE, drawn styles"),
+    "spade+labelvae": spade_arm("the same of new label maps from a label VAE", new_labels=True),
+    "spade-3d": spade_arm("as spade, whole volumes instead of slices", volumetric=True),
     "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
     "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),
 }

@@ -1,21 +1,51 @@
-"""Labelled scans that a system makes, as NIfTI files and a picture."""
+"""Labelled scans that a system makes, as NIfTI files and a picture.
 
+Layouts: ``plain`` (``images/`` and ``labels/``) and ``nnunet`` (`data.nnunet`). A system of 2D
+images that was trained on slices of volumes makes volumes: stacks of slices in one style.
+"""
+
+import dataclasses
 import pathlib
+from collections.abc import Iterator
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxmedgen.data import nnunet
 from jaxmedgen.data.build import Sources
+from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.nifti import write_volume
+from jaxmedgen.data.phantoms.label_stacks import label_stacks
 from jaxmedgen.data.pipeline import SampleStream
-from jaxmedgen.report.pictures import montage, save_png, three_planes
-from jaxmedgen.systems.base import CanDeform, CanSample
+from jaxmedgen.experiments.rendering import compiled, draw_image
+from jaxmedgen.report.pictures import Rgb, montage, save_png, three_planes
+from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise
 from jaxmedgen.types import Variables
+
+Layout = Literal["plain", "nnunet"]
 
 _GROUP = 8
 """Subjects that are deformed at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """A label map to make an image of.
+
+    Attributes:
+        label: ``[*s]``.
+        spacing: mm an axis.
+        style: image whose style may be taken, ``[*r, c]``.
+        slice_axis: the axis of `label` that is made slice by slice, or None.
+    """
+
+    label: np.ndarray
+    spacing: tuple[float, ...]
+    style: np.ndarray | None = None
+    slice_axis: int | None = None
 
 
 def write_samples(
@@ -26,21 +56,47 @@ def write_samples(
     output: pathlib.Path,
     count: int,
     seed: int,
+    layout: Layout = "plain",
 ) -> None:
-    """Synthetic scans of the training label maps: ``images/``, ``labels/``, ``samples.png``.
+    """Synthetic scans of label maps with their labels, and ``samples.png``.
+
+    Label maps are those of training subjects, whole volumes where their slices were trained on, or
+    for short-axis phantoms stacks that nobody was trained on.
 
     Raises:
         ValueError: this configuration makes no images.
     """
-    draw = jax.jit(lambda keys, label: system.sample(variables, keys, label))
-    pictures = []
-    stream = SampleStream(sources.train, seed, tuple(config.patch_size) or None)
+    stylise = isinstance(system, CanStylise) and getattr(system, "needs_style", False)
+    draw, pictures = compiled(system, variables, stylise=stylise), []
+    for number, wanted in enumerate(wanted_labels(config, sources, count, seed)):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        style = wanted.style if stylise else None
+        image, label = draw_image(draw, key, wanted.label, wanted.slice_axis, style)
+        pictures.append(_write(output, number, image, label, wanted.spacing, layout))
+    _finish(output, sources, pictures, layout)
+
+
+def wanted_labels(config: ConfigDict, sources: Sources, count: int, seed: int) -> Iterator[Wanted]:
+    """Label maps to make images of, in a seeded order; see `write_samples`."""
+    train, spacing = sources.train, sources.info.spacing
+    if isinstance(train, ImageSlices):
+        volumes = SampleStream(train.source, seed)
+        for number in range(count):
+            record = volumes[number]
+            axis = train.axis_of(record)
+            image = train.slices_first(record, record["image"])
+            own = tuple(float(s) for s in record.get("spacing", train.source.info.spacing))
+            yield Wanted(record["label"], own, image[len(image) // 2], axis)
+        return
+    stream = SampleStream(train, seed, tuple(config.patch_size) or None)
+    if config.data.kind == "short_axis":
+        stacks = label_stacks(count, tuple(config.data.shape), config.data.heart_classes, seed)
+        for number, (label, own) in enumerate(stacks):
+            yield Wanted(label, own, stream[number]["image"], 0)
+        return
     for number in range(count):
-        label = jnp.asarray(stream[number]["label"])[None]
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 1)
-        image, made = (np.asarray(a[0]) for a in draw(keys, label))
-        pictures.append(_write(output, number, image, made, sources.info.spacing))
-    save_png(output / "samples.png", montage(pictures[:8], columns=2))
+        record = stream[number]
+        yield Wanted(record["label"], spacing, record.get("image"))
 
 
 def write_deformed(
@@ -50,6 +106,7 @@ def write_deformed(
     output: pathlib.Path,
     count: int,
     seed: int,
+    layout: Layout = "plain",
 ) -> None:
     """Training subjects deformed the way their population varies: files as `write_samples`.
 
@@ -68,16 +125,27 @@ def write_deformed(
         made = map(np.asarray, deform(keys, image, label))
         for number, (one, classes) in enumerate(zip(*made), start):
             if number < count:
-                pictures.append(_write(output, number, one, classes, sources.info.spacing))
-    save_png(output / "samples.png", montage(pictures[:8], columns=2))
+                spacing = sources.info.spacing
+                pictures.append(_write(output, number, one, classes, spacing, layout))
+    _finish(output, sources, pictures, layout)
 
 
-def _write(output, number, image, label, spacing) -> np.ndarray:
+def _write(output, number, image, label, spacing, layout) -> Rgb:
     """One scan's files; returns its picture. Several channels are numbered as nnU-Net does."""
+    name = f"sample_{number:04d}"
+    if layout == "nnunet":
+        nnunet.write_case(output, name, image, label, spacing)
+        return three_planes(image, label, spacing=spacing)
     affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
     channels = image.shape[-1]
     for k in range(channels):
         end = "" if channels == 1 else f"_{k:04d}"
-        write_volume(output / "images" / f"sample_{number:04d}{end}.nii.gz", image[..., k], affine)
-    write_volume(output / "labels" / f"sample_{number:04d}.nii.gz", label.astype(np.uint8), affine)
+        write_volume(output / "images" / f"{name}{end}.nii.gz", image[..., k], affine)
+    write_volume(output / "labels" / f"{name}.nii.gz", label.astype(np.uint8), affine)
     return three_planes(image, label, spacing=spacing)
+
+
+def _finish(output, sources, pictures, layout) -> None:
+    if layout == "nnunet":
+        nnunet.write_description(output, sources.info, len(pictures))
+    save_png(output / "samples.png", montage(pictures[:8], columns=2))

@@ -43,7 +43,7 @@ def small(argument="arm=vae", **overrides):
 @functools.cache
 def history(layout, steps, **overrides):
     """Metrics of every step, and the last state."""
-    _, sources, system = small(**SIMPLE, **overrides)
+    _, sources, system = small("arm=noise", **SIMPLE, **overrides)
 
     def stream():
         return training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
@@ -52,13 +52,20 @@ def history(layout, steps, **overrides):
 
 
 ONE, TWO = ParallelSettings(data=1), ParallelSettings(backend="pmap", data=2)
-SIMPLE = {"features__kind": "gradients"}  # the feature network has tests of its own
+# Little to compile: the feature network has a test of its own, and so have SPADE and two scales.
+SIMPLE = {
+    "features__kind": "gradients",
+    "model__modulation": "clade",
+    "discriminator__scales": "1",
+}
 
 
 @functools.cache
-def trained():
-    """Evaluation variables after a few steps."""
-    return base.evaluation_variables(history(ONE, 4)[1])
+def fresh():
+    """Variables of the system with a style encoder; training would not change what is tested."""
+    init = small(**SIMPLE)[2].init
+    state = jax.jit(lambda key: init(key, {}))(jax.random.key(0))
+    return base.evaluation_variables(state)
 
 
 def images(source, count=4):
@@ -82,7 +89,7 @@ def test_devices_agree():
 def test_every_part_of_both_players_learns():
     metrics, state = history(ONE, 4)
     assert {"generator/diversity", "discriminator/discriminator_accuracy"} <= set(metrics[0])
-    for name in ("gan", "feature_matching", "perceptual", "kl", "l1"):
+    for name in ("gan", "feature_matching", "perceptual"):
         assert np.isfinite(metrics[-1][f"generator/{name}"])
     for player in (GENERATOR, DISCRIMINATOR):
         (moments,) = (
@@ -92,6 +99,8 @@ def test_every_part_of_both_players_learns():
         )
         flat = jax.tree_util.tree_leaves_with_path(moments)
         still = {jax.tree_util.keystr(path) for path, x in flat if not np.any(np.asarray(x) > 0)}
+        # As long as no logit is beyond its margin, hinge pulls the logits' bias both ways alike.
+        still = {name for name in still if not ("SpectralConv_2" in name and "bias" in name)}
         assert not still, f"no gradient reaches {still} of the {player}"
 
 
@@ -130,7 +139,7 @@ def test_the_feature_network_learns_first_and_is_then_left_alone():
 
 def test_styles_are_swapped_drawn_and_interpolated():
     _, sources, system = small(**SIMPLE)
-    variables = trained()
+    variables = fresh()
     assert isinstance(system, base.CanSample) and isinstance(system, base.CanStylise)
     image, label = images(sources.train)
     keys = jax.random.split(jax.random.key(0), 4)
@@ -160,7 +169,7 @@ def test_styles_are_swapped_drawn_and_interpolated():
 def test_a_stack_has_one_style_and_any_size_is_padded():
     """Slices of a stack are the images that the same label maps give with the same z."""
     _, sources, system = small(**SIMPLE)
-    variables = trained()
+    variables = fresh()
     label = jnp.stack([sources.train[i]["label"] for i in range(6)])[:, :27, :30].reshape(
         2, 3, 27, 30
     )

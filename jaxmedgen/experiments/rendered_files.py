@@ -1,0 +1,85 @@
+"""Images of label files by a trained run: NIfTI in, NIfTI out on the files' own grids."""
+
+import pathlib
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jaxmedgen.data.image_slices import thick_axis
+from jaxmedgen.data.nifti import is_volume_file, read_volume, stem, write_like
+from jaxmedgen.experiments.rendering import compiled, draw_image
+from jaxmedgen.experiments.runs import TrainedRun
+from jaxmedgen.report.pictures import montage, save_png, three_planes
+
+
+def render_files(
+    run: TrainedRun,
+    labels: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    style: pathlib.Path | None = None,
+    seed: int = 0,
+) -> int:
+    """Images of label files on the files' own grids: ``images/``, ``labels/``, ``samples.png``.
+
+    Args:
+        run: trained; its system samples from label maps.
+        labels: file, or folder of files, with the values of the training data's files.
+        output: folder.
+        style: scan whose style is taken (its middle slice for a system of slices); otherwise each
+            file has a style that is drawn.
+        seed: of the styles.
+
+    Returns:
+        Number of files.
+
+    Raises:
+        DataError: a file that cannot be read.
+        ValueError: no label files, values without a class, or a system without that ability.
+    """
+    files = [labels]
+    if labels.is_dir():
+        files = sorted(p for p in labels.iterdir() if is_volume_file(p))
+    if not files:
+        raise ValueError(f"{labels} holds no NIfTI files: give label maps")
+    draw = compiled(run.system, run.variables()[0], stylise=style is not None)
+    rank = len(run.info.spacing)
+    reference = None if style is None else _style(style, rank, len(run.info.channel_names))
+    pictures = []
+    for number, file in enumerate(files):
+        volume = read_volume(file, label=True)
+        label = run.remap(volume.array).astype(np.int32)
+        if label.min() < 0 or label.max() >= run.info.num_classes:
+            raise ValueError(
+                f"{file} has values {label.min()} to {label.max()}, the run was trained on the "
+                f"classes 0 to {run.info.num_classes - 1}: map them first"
+            )
+        axis = thick_axis(volume.spacing) if label.ndim == rank + 1 else None
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        image, label = draw_image(draw, key, label, axis, reference)
+        name = f"{stem(file)}.nii.gz"
+        write_like(
+            output / "images" / name, image[..., 0] if image.shape[-1] == 1 else image, volume
+        )
+        write_like(output / "labels" / name, label, volume)
+        pictures.append(three_planes(image, label, spacing=volume.spacing))
+    save_png(output / "samples.png", montage(pictures[:8], columns=2))
+    return len(files)
+
+
+def _style(path: pathlib.Path, rank: int, channels: int) -> Float[np.ndarray, "*s c"]:
+    """A scan as a style image; of a volume the middle slice, where slices are wanted."""
+    volume = read_volume(path)
+    array = np.asarray(volume.array, np.float32)
+    if array.ndim == len(volume.spacing):
+        array = array[..., None]
+    if array.ndim - 1 == rank + 1:
+        axis = thick_axis(volume.spacing)
+        array = np.take(array, array.shape[axis] // 2, axis)
+    if array.ndim - 1 != rank or array.shape[-1] != channels:
+        raise ValueError(
+            f"{path} has {array.ndim - 1} axes and {array.shape[-1]} channels, the run sees "
+            f"{rank} and {channels}"
+        )
+    return array

@@ -1,0 +1,200 @@
+"""Synthetic images of a label-conditional generator, trained on the labelled subjects of one run.
+
+The generator (SPADE with a style encoder) sees the labelled training subjects and nobody else.
+Volumes are cut into slices, each with a style of its subject; synthetic volumes are stacks of
+slices in one style. A volumetric generator makes them whole.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from jaxmedgen import configuration
+from jaxmedgen.data.build import Sources
+from jaxmedgen.data.image_slices import ImageSlices, thick_axis
+from jaxmedgen.data.sources import ArraySource, Source, joined, subset
+from jaxmedgen.data.stacks import base_first
+from jaxmedgen.experiments.label_vae_arm import train_label_vae
+from jaxmedgen.experiments.rendering import Draw, compiled, draw_image
+from jaxmedgen.experiments.training import train
+from jaxmedgen.ops.percentiles import HIGH, LOW
+from jaxmedgen.ops.slice_interpolation import interpolate_labels
+from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.train.collapse import collapse_warnings
+from jaxmedgen.train.environment import write_json
+from jaxmedgen.train.metrics_log import read_metrics
+from jaxmedgen.train.progress import Progress
+
+STEPS = 600
+IMAGES = 4
+"""Synthetic images for each real one."""
+
+_BATCH = 8
+_SECONDS = "seconds.json"
+
+LabelDraws = Callable[[int], Sequence[Int[np.ndarray, "*s"]]]
+"""``subject -> label maps`` on the subject's grid, `IMAGES` of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """A trained generator.
+
+    Attributes:
+        draw: makes images in [-1, 1].
+        slice_axis: of volumes that are made slice by slice, else None.
+        seconds: that its training took.
+        warnings: signs of a collapse in its training.
+    """
+
+    draw: Draw
+    slice_axis: int | None
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+def train_generator(
+    config: ConfigDict,
+    labelled: Source,
+    folder: pathlib.Path,
+    seed: int,
+    *,
+    volumetric: bool = False,
+    progress: Progress | None = None,
+) -> Generator:
+    """Trains SPADE on labelled subjects; a stopped training is gone on with, a finished one read.
+
+    Args:
+        config: of the segmenter's training.
+        labelled: the subjects, 2D or 3D, and nobody else.
+        folder: of the training.
+        seed: of the training.
+        volumetric: whether 3D subjects are seen whole.
+        progress: where to show progress.
+    """
+    started = time.perf_counter()
+    flat = len(labelled.info.spacing) == 2 or volumetric
+    shown = labelled if flat else ImageSlices(labelled)
+    made = generator_config(config, shown, seed)
+    system = build_system(made, shown.info)
+    nobody = subset(shown, ())
+    cache = jax.config.jax_compilation_cache_dir
+    result = train(
+        made,
+        Sources(shown, nobody, nobody, shown.info),
+        system,
+        folder,
+        cache=pathlib.Path(cache) if cache else None,
+        progress=progress,
+        name="spade",
+    )
+    if not (folder / _SECONDS).exists():
+        write_json(folder / _SECONDS, time.perf_counter() - started)
+    seconds = float(json.loads((folder / _SECONDS).read_text()))
+    axis = None if flat else thick_axis(labelled.info.spacing)
+    draw = compiled(system, evaluation_variables(result.state), stylise=False)
+    warnings = collapse_warnings(read_metrics(folder / "metrics.jsonl", split="train"))
+    return Generator(draw, axis, seconds, warnings)
+
+
+def generator_config(config: ConfigDict, shown: Source, seed: int) -> ConfigDict:
+    """The `cardiac_synthesis` configuration for images of the subjects' shape."""
+    shape = tuple(int(n) for n in np.shape(shown[0]["label"]))
+    made = configuration.load_config("cardiac_synthesis:cpu,arm=vae")
+    with made.unlocked():
+        made.seed, made.steps, made.batch_size = seed, STEPS, _BATCH
+        made.features.steps = STEPS // 6
+        made.show_every = 0
+        made.data.shape = shape
+        # A coarse map of four voxels at least, and axes that the feature network can halve twice.
+        made.model.levels = max(2, min(3, int(np.log2(min(shape) / 4))))
+        made.intensity = "volume"
+        if len(shape) == 3:  # directions of space are no styles
+            made.augment.quarter_turns = 0.0
+        made.parallel = config.parallel
+    return made
+
+
+def synthetic_images(
+    generator: Generator, labelled: Source, seed: int, labels: LabelDraws | None = None
+) -> ArraySource:
+    """`IMAGES` synthetic images for each labelled subject, in drawn styles.
+
+    Intensities are mapped to the window (1 to 99 %) of the subject's real image.
+
+    Args:
+        generator: of these subjects.
+        labelled: the subjects.
+        seed: of the styles and labels.
+        labels: makes the label maps; by default they are the subject's own.
+    """
+    records, names = [], []
+    for subject in range(len(labelled)):
+        record = labelled[subject]
+        own = np.asarray(record["label"], np.int32)
+        maps = [own] * IMAGES if labels is None else labels(subject)
+        image = np.asarray(record["image"])
+        low, high = np.percentile(image.reshape(-1, image.shape[-1]), (LOW, HIGH), axis=0)
+        for number, label in enumerate(maps):
+            key = jax.random.fold_in(jax.random.key(seed), subject * IMAGES + number)
+            made, _ = draw_image(generator.draw, key, label, generator.slice_axis)
+            made = (low + (made + 1) / 2 * (high - low)).astype(np.float32)
+            records.append({"image": made, "label": np.asarray(label, np.int32)})
+            names.append(f"{labelled.info.case_names[subject]}-synthetic-{number}")
+    return ArraySource(records, dataclasses.replace(labelled.info, case_names=tuple(names)))
+
+
+def with_synthetic(labelled: Source, synthetic: ArraySource) -> ArraySource:
+    """Real subjects and synthetic ones as one source of images and labels."""
+    records = [{k: labelled[i][k] for k in ("image", "label")} for i in range(len(labelled))]
+    return joined([ArraySource(records, labelled.info), synthetic])
+
+
+def label_draws(
+    config: ConfigDict, labelled: Source, folder: pathlib.Path, seed: int
+) -> LabelDraws:
+    """Label maps between those of the subjects, from a VAE of them.
+
+    A new stack takes the place of the subject's foreground: the same slices, none beside them.
+
+    Args:
+        config: of the segmenter's training.
+        labelled: the subjects.
+        folder: of the VAE's training.
+        seed: of the VAE and of the maps.
+    """
+    sampler = train_label_vae(config, labelled, folder, seed)
+
+    def draw(subject: int) -> Sequence[np.ndarray]:
+        made = sampler(np.random.default_rng((seed, subject)), IMAGES)
+        record = labelled[subject]
+        if np.ndim(record["label"]) == 2:
+            return list(made)
+        axis = thick_axis(record.get("spacing", labelled.info.spacing))
+        own = np.moveaxis(np.asarray(record["label"]), axis, 0)
+        return [
+            np.moveaxis(placed(stack, own, labelled.info.num_classes), 0, axis) for stack in made
+        ]
+
+    return draw
+
+
+def placed(
+    stack: Int[np.ndarray, "m h w"], own: Int[np.ndarray, "n h w"], classes: int
+) -> Int[np.ndarray, "n h w"]:
+    """A stack, base first, where the foreground of another one lies and in its direction."""
+    filled = np.flatnonzero((own > 0).any((1, 2)))
+    first, last = int(filled[0]), int(filled[-1]) + 1
+    positions = np.linspace(0, len(stack) - 1, last - first)
+    new = interpolate_labels(stack, positions, classes=classes)
+    part = own[first:last]
+    out = np.zeros_like(own)
+    out[first:last] = new if np.array_equal(base_first(part), part) else new[::-1]
+    return out

@@ -1,0 +1,1 @@
+"""Parts of the reproduction of label-conditional cardiac synthesis."""

@@ -1,0 +1,66 @@
+"""Measures behind the claims of cardiac synthesis, on cases with known answers."""
+
+import numpy as np
+import pytest
+
+from jaxmedgen.experiments.reproductions import cardiac_synthesis as claims
+from jaxmedgen.experiments.reproductions.cardiac import models
+from jaxmedgen.experiments.reproductions.cardiac.judges import Slices, agreement, without_heart
+
+LABEL = np.zeros((6, 8, 8), np.int32)
+LABEL[:, 1:4, 1:4] = 1
+LABEL[:, 4:6, 1:4] = 2
+LABEL[:, 6:, 6:] = 5  # an organ
+
+
+def test_pairs_are_of_different_vendors():
+    vendor = np.array(["A", "B", "A", "A", "B", "A"])
+    partner = models.other_vendor(Slices(LABEL[..., None], LABEL, vendor))
+    assert (vendor[partner] != vendor).all()
+    assert set(partner[vendor == "A"]) == {1, 4}
+
+
+def test_contrast_is_blood_less_muscle():
+    image = np.where(LABEL == 1, 0.5, np.where(LABEL == 2, -0.25, 0.9))[..., None]
+    np.testing.assert_allclose(models.contrast(image, LABEL), 0.75)
+
+
+def test_a_blanked_heart_leaves_the_background():
+    image = np.full((6, 8, 8, 1), 0.5, np.float32)
+    blanked = without_heart(image, LABEL)[..., 0]
+    assert (blanked[(LABEL == 1) | (LABEL == 2)] == -1).all()
+    assert (blanked[(LABEL == 0) | (LABEL == 5)] == 0.5).all()
+
+
+def test_agreement_is_the_mean_dice_of_the_heart():
+    heart = np.where(LABEL == 5, 0, LABEL)
+    np.testing.assert_allclose(agreement(heart, heart), 1)
+    wrong = heart.copy()
+    wrong[:, 4] = 0  # half of the muscle missed: Dice 2/3
+    np.testing.assert_allclose(agreement(wrong, heart), (1 + 2 / 3) / 2)
+
+
+def test_claims_hold_and_fail_as_their_numbers_say():
+    def scores(**changes):
+        numbers = {"dice": 0.9, "own_vendor": 0.5, "fid": 2.0, "background_fid": 1.0}
+        style = {"style_vendor": 0.95, "contrast_change": 0.3, "between_styles_dice": 0.92}
+        return [numbers | style | changes] * 2
+
+    found = {
+        "label": scores(),
+        "vae": scores(),
+        "pix2pixhd": scores(dice=0.89),
+        "per_vendor": scores(fid=1.0),
+        "classes_8": scores(background_fid=1.5),
+        "no_feature_matching": scores(fid=3.0),
+        "no_perceptual": scores(fid=1.9),
+    }
+    checked = claims.claims(found)
+    assert [claim.holds for claim in checked] == [
+        True, False, True, True, True, True, True, False, True, False,
+    ]  # fmt: skip
+    assert checked[1].measured == pytest.approx(0.01)
+    assert checked[6].measured == pytest.approx(-1.0)
+    lines = claims.table({"label": scores(), "real": [{"dice": 0.95}]}).splitlines()
+    assert lines[2].startswith("| label | 0.900 (0.000) | 0.500")
+    assert lines[3].startswith("| real | 0.950 |  |")

@@ -46,7 +46,7 @@ def get_config(argument: str = "") -> ConfigDict:
         steps=2000 if large else 300,
         batch_size={"cpu": 6, "gpu": 32, "pod": 256}[size],
         eval_every=500 if large else 150,
-        checkpoint_every=500 if large else 400,
+        checkpoint_every=500 if large else 150,
         log_every=50 if large else 20,
         patch_size=(),
     )

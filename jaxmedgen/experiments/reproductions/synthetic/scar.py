@@ -10,6 +10,13 @@ from jaxmedgen.experiments.synthetic.scar_report import (
     write_scar_report,
 )
 
+WHY = (
+    "Scar as bright as blood is told from it by shape alone, and the intervals over 20 subjects "
+    "are wide. The cascade's last network learns with true myocardium and sees predicted ones in "
+    "the test; whether that, its 300 steps, or the augmentation of its mask channel costs the "
+    "cascade its scar was not investigated."
+)
+
 
 def run(options: Options) -> Outcome:
     """Late-enhancement slices of 8 subjects, four arms."""
@@ -40,4 +47,5 @@ def run(options: Options) -> Outcome:
         claims=claims,
         table=scar_table(results, test),
         pictures={"scar": scar_picture(results, test)},
+        notes=() if all(claim.holds for claim in claims) else (WHY,),
     )

@@ -1,13 +1,17 @@
 """Hemispheres of brains: the split, the choice of slices, the scaling, the pairs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.hemispheres import (
     HemisphereSettings,
     halves,
+    hemisphere_parts,
+    hemisphere_subjects,
     hemispheres,
     normalised,
     patient_of_slice,
@@ -71,21 +75,26 @@ def test_an_epoch_shows_every_image():
     assert len(set(pairs.info.case_names)) == 6
 
 
-def test_phantoms_are_split_by_patient_before_they_are_cut():
-    overrides = {
-        "data.shape": "(24, 12)", "data.volume": "(24, 24, 12)",
-        "data.train": "3", "data.validation": "1", "data.test": "1", "data.labelled": "0.3",
-    }  # fmt: skip
-    config = load_config("genseg:cpu,data=hemispheres", overrides)
-    sources = build_sources(config.data)
-    parts = [
-        {patient_of_slice(n) for n in part.info.case_names}
-        for part in (sources.train, sources.validation, sources.test)
-    ]
-    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
-    record = sources.train[0]
-    assert record["image"].shape == record["absent"].shape == (24, 12, 4)
-    known = {sources.train[i]["has_mask"].item() for i in range(len(sources.train))}
-    assert known == {0.0, 1.0}
+def test_parts_are_of_the_subjects_they_are_given():
+    """Training pairs of whose patients some keep their masks; test slices with lesions."""
+    base = volumes(12)
+    info = dataclasses.replace(base.info, case_names=("s1", "s2", "s3"))
+    train = ArraySource([base[0]] * 3, info)
+    settings = {"finding": (), "sick": 0.01, "brain": 0.25, "channelwise": False}
+    data = ConfigDict(settings | {"labelled": 0.3, "seed": 0})
+    pairs, _, test = hemisphere_parts(data, (train, base, base))
+    assert pairs[0]["image"].shape == pairs[0]["absent"].shape == (8, 6, 2)
+    known = {patient_of_slice(pairs.info.case_names[i]) for i in pairs.labelled}
+    assert len(known) == 1 and known < set(info.case_names)
+    assert test.info.class_names == ("background", "lesion") and test.info.spacing == (2.0, 1.0)
+    with pytest.raises(ValueError, match="0 hemispheres with a lesion"):
+        hemisphere_parts(ConfigDict(dict(data) | {"sick": 0.9}), (train, base, base))
+
+
+def test_volumes_must_have_hemispheres_of_the_shape_asked_for():
+    data = load_config("genseg:cpu,data=hemispheres").data
+    group = hemisphere_subjects(data)
+    assert (group.shape, group.skull) == ((64, 64, 32), False)
+    wrong = load_config("genseg:cpu,data=hemispheres", {"data.shape": "(24, 24)"}).data
     with pytest.raises(ValueError, match=r"data\.volume"):
-        build_sources(load_config("genseg:cpu,data=hemispheres", {"data.shape": "(24, 24)"}).data)
+        hemisphere_subjects(wrong)

@@ -23,9 +23,10 @@ from jaxmedgen.experiments.synthetic.extractors import trained_classifier
 from jaxmedgen.experiments.training import train
 from jaxmedgen.metrics.frechet import fid
 from jaxmedgen.metrics.segmentation import dice_score
-from jaxmedgen.nets.feature_extractor import Extractor, extract
+from jaxmedgen.nets.feature_extractor import Extractor, extract, unet_extractor
 from jaxmedgen.ops.percentiles import scale_intensities
 from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.systems.segmentation.unet import PLAYER
 from jaxmedgen.train.environment import write_json
 
 STEPS = 400
@@ -76,7 +77,7 @@ class Judges:
         ]
         names = real.info.class_names[:CLASSES]
         source = ArraySource(records, dataclasses.replace(real.info, class_names=names))
-        self._segment = _segmenter(options, source, folder / "segmenter")
+        self._segment, self.encoder = _segmenter(options, source, folder / "segmenter")
         self.extractor: Extractor = trained_classifier(
             source, tuple(slices.vendor), folder / "classifier", steps=CLASSIFIER_STEPS
         )
@@ -99,10 +100,15 @@ class Judges:
         return np.array(self.vendors)[extract(self.extractor.probs, image).argmax(-1)]
 
     def distance(
-        self, real: Float[np.ndarray, "n h w 1"], made: Float[np.ndarray, "m h w 1"]
+        self,
+        real: Float[np.ndarray, "n h w 1"],
+        made: Float[np.ndarray, "m h w 1"],
+        *,
+        encoder: bool = False,
     ) -> float:
-        """FID in the classifier's features."""
-        return fid(*(extract(self.extractor.features, x) for x in (real, made)))
+        """FID in the features of the classifier, or of the segmenter's encoder."""
+        features = (self.encoder if encoder else self.extractor).features
+        return fid(*(extract(features, x) for x in (real, made)))
 
 
 def agreement(
@@ -146,4 +152,5 @@ def _segmenter(options: Options, source: Source, folder: pathlib.Path):
         name="segmenter",
     )
     variables = evaluation_variables(result.state)
-    return jax.jit(lambda image: jnp.argmax(system.predict(variables, image), -1))
+    encoder = unet_extractor(system.net, variables[PLAYER], "segmenter of real slices")
+    return jax.jit(lambda image: jnp.argmax(system.predict(variables, image), -1)), encoder

@@ -109,12 +109,15 @@ def _config(options: Options, argument: str, seed: int):
 
 def quality(judges: Judges, real: Slices, made: np.ndarray) -> dict[str, float]:
     """Fidelity to the label maps, and distance to the real slices."""
+    outside = merge_tissues(real.label, 4) == 0
     return {
         "dice": float(np.nanmean(judges.fidelity(made, real.label))),
         "fid": judges.distance(real.image, made),
         "background_fid": judges.distance(
             without_heart(real.image, real.label), without_heart(made, real.label)
         ),
+        "encoder_fid": judges.distance(real.image, made, encoder=True),
+        "background_error": float(np.abs(made - real.image)[..., 0][outside].mean()),
         "own_vendor": float((judges.named(made) == real.vendor).mean()),
     }
 

@@ -103,7 +103,8 @@ def jaxmedgen_step(args: argparse.Namespace) -> tuple[Callable[[], float], float
 
     system = _system(args.size)
     image, label = map(jnp.asarray, batch_of(args))
-    state = jax.jit(system.init)(jax.random.key(0), {})
+    quickly = {"xla_backend_optimization_level": 0}  # initial weights are drawn once
+    state = jax.jit(lambda key: system.init(key, {}), compiler_options=quickly)(jax.random.key(0))
     weights = {}
     for name in (GENERATOR, DISCRIMINATOR):
         player = state.players[name]
@@ -186,7 +187,9 @@ def write(count: int, size: str) -> None:
     config = load_config(f"cardiac_synthesis:{size},arm=vae", {"data.train": "8", "data.test": "0"})
     sources = build_sources(config.data)
     system = build_system(config, sources.info)
-    variables = evaluation_variables(jax.jit(system.init)(jax.random.key(0), {}))
+    quickly = {"xla_backend_optimization_level": 0}
+    init = jax.jit(lambda key: system.init(key, {}), compiler_options=quickly)
+    variables = evaluation_variables(init(jax.random.key(0)))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         output = Path(folder) / "Dataset900_Synthetic"

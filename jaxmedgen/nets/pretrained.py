@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmedgen.nets.feature_extractor import Extractor, weights_hash
+from jaxmedgen.ops.conv import conv as convolution
 from jaxmedgen.ops.resize import resize
 
 Weights = Mapping[str, Array]
@@ -224,12 +225,9 @@ ARCHITECTURES: Mapping[str, Callable[[Weights, Float[Array, "b h w c"]], Feature
 
 def _conv(x, kernel, stride, pad):
     """Convolution with PyTorch's kernels ``[co, ci, h, w]`` and its padding on both sides."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(p, p) for p in pad],
-        dimension_numbers=("NHWC", "OIHW", "NHWC"),
+    x = jnp.pad(x, ((0, 0), *[(p, p) for p in pad], (0, 0)))
+    return convolution(
+        x, jnp.transpose(jnp.asarray(kernel), (2, 3, 1, 0)), stride=stride, padding="VALID"
     )
 
 

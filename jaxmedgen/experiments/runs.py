@@ -1,6 +1,5 @@
 """Runs in work folders: train one, open a trained one, score it."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -114,11 +113,8 @@ def show_run(
         shown = subset(sources.validation, range(min(_SHOWN, len(sources.validation))))
         for case in evaluate_source(predictor(system, config), variables, shown):
             save_case(case, sources.info.spacing, workdir / "predictions")
-    elif isinstance(system, CanSample):
-        with contextlib.suppress(ValueError):  # a segmenter that synthesises nothing says so
-            write_samples(
-                config, sources, system, variables, workdir / "samples", _SHOWN, config.seed
-            )
+    elif isinstance(system, CanSample) and getattr(system, "makes_samples", True):
+        write_samples(config, sources, system, variables, workdir / "samples", _SHOWN, config.seed)
 
 
 def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path) -> None:

@@ -52,7 +52,10 @@ class CanClassify(Protocol):
 
 @runtime_checkable
 class CanSample(Protocol):
-    """Makes labelled images from a batch of label maps."""
+    """Makes labelled images from a batch of label maps.
+
+    A false ``makes_samples`` says that this configuration of the system makes none.
+    """
 
     def sample(
         self, variables: PlayerVariables, keys: Key[Array, " b"], label: Int[Array, " b *s"]

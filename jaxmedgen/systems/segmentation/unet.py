@@ -78,6 +78,11 @@ class Segmenter:
         variables = self.net.init(init_key, image, train=False)
         return create_state(run_key, {PLAYER: variables}, self.players())
 
+    @property
+    def makes_samples(self) -> bool:
+        """Whether this configuration synthesises images (`sample`)."""
+        return self.synthesis is not None
+
     def objectives(self) -> tuple[Objective, ...]:
         """Dice + cross-entropy."""
         return (Objective("segmentation", (PLAYER,), self._loss),)

@@ -11,6 +11,7 @@ variational inference with inverse autoregressive flow", 2016.
 """
 
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,31 @@ def gaussian_kl(
     return 0.5 * (
         jnp.expm1(ratio) - ratio + (mean - prior_mean) ** 2 * jnp.exp(-prior_log_variance)
     )
+
+
+def full_gaussian_kl(
+    mean: Float[Array, "*b d"],
+    covariance: Float[Array, "*b d d"],
+    prior_mean: Float[Array, "*b d"],
+    prior_covariance: Float[Array, "*b d d"],
+) -> Float[Array, "*b"]:
+    """``KL(N(m1, S1) || N(m2, S2))`` with full covariances, in closed form, in nats.
+
+    ``[tr(S2^-1 S1) + (m2 - m1)^T S2^-1 (m2 - m1) - d + log(det S2 / det S1)] / 2``, by Cholesky
+    factors.
+
+    Args:
+        mean: m1.
+        covariance: S1, positive definite.
+        prior_mean: m2.
+        prior_covariance: S2, positive definite.
+    """
+    lower, prior = jnp.linalg.cholesky(covariance), jnp.linalg.cholesky(prior_covariance)
+    # [L1 | m2 - m1] solved at once: both terms are squared norms of L2^-1 times these columns.
+    columns = jnp.concatenate([lower, (prior_mean - mean)[..., None]], -1)
+    solved = jax.scipy.linalg.solve_triangular(prior, columns, lower=True)
+    logs = [jnp.log(jnp.diagonal(m, axis1=-2, axis2=-1)).sum(-1) for m in (prior, lower)]
+    return 0.5 * ((solved**2).sum((-2, -1)) - mean.shape[-1]) + logs[0] - logs[1]
 
 
 def bernoulli_log_likelihood(
@@ -116,6 +142,53 @@ def importance_weighted_bound(log_weights: Float[Array, " samples b"]) -> Float[
         log_weights: ``log p(x|z_s) + log p(z_s) - log q(z_s|x)``.
     """
     return jax.scipy.special.logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])
+
+
+def log_importance_weight(
+    log_likelihood: Float[Array, " b"],
+    z: Float[Array, " b d"],
+    posterior: tuple[Float[Array, " b d"], Float[Array, " b d"]],
+    prior: tuple[Float[Array, " b d"], Float[Array, " b d"]] | None = None,
+) -> Float[Array, " b"]:
+    """``log p(x|z) + log p(z) - log q(z|x)`` of a draw, for `importance_weighted_bound`.
+
+    Args:
+        log_likelihood: ``log p(x|z)``.
+        z: a draw of the posterior.
+        posterior: its mean and log-variance.
+        prior: mean and log-variance; the standard normal by default.
+    """
+    before = gaussian_log_density(z) if prior is None else gaussian_log_density(z, *prior)
+    return log_likelihood + (before - gaussian_log_density(z, *posterior)).sum(-1)
+
+
+def negative_elbo(
+    reconstruction: Float[Array, " b"],
+    divergences: Mapping[str, Float[Array, " b _"]],
+    weight: Float[Array, ""] | float | int = 1.0,
+    least: float | int = 0.0,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """What a VAE of one or more latent levels minimises, with its bookkeeping.
+
+    ``mean_b [reconstruction + weight sum_level sum_d max(KL, least)]``; with ``weight=1`` and
+    `reconstruction` a negative log-likelihood it is the negative bound.
+
+    Args:
+        reconstruction: loss of each sample, summed over voxels.
+        divergences: KL of each latent dimension (`gaussian_kl`) by name of the level.
+        weight: beta times warm-up.
+        least: free bits a dimension, see `free_bits`.
+
+    Returns:
+        The loss, and metrics: ``reconstruction``, ``kl`` (all levels, unweighted), ``elbo``, and
+        ``kl_LEVEL`` where there are several; `train.collapse` watches the ``kl`` names.
+    """
+    penalty = sum(free_bits(kl, least).mean() for kl in divergences.values())
+    levels = {f"kl_{name}": kl.sum(-1).mean() for name, kl in divergences.items()}
+    distortion, total = reconstruction.mean(), sum(levels.values(), start=jnp.float32(0))
+    metrics = {"reconstruction": distortion, "kl": total, "elbo": -distortion - total}
+    metrics |= levels if len(levels) > 1 else {}
+    return distortion + weight * penalty, jax.lax.stop_gradient(metrics)
 
 
 def warm_up(step: Real[Array, ""] | float | int, steps: int) -> Float[Array, ""]:

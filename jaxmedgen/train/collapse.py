@@ -1,14 +1,17 @@
-"""Signs of a failing adversarial training in its logged numbers.
+"""Signs of a failing adversarial or variational training in its logged numbers.
 
-Two names are watched, with or without an objective's name in front: ``diversity`` (of generated
-samples in units of the real ones', `losses.adversarial.relative_diversity`) and
-``discriminator_accuracy``.
+These names are watched, with or without an objective's name in front: ``diversity`` (of generated
+samples in units of the real ones', `losses.adversarial.relative_diversity`),
+``discriminator_accuracy``, and ``kl`` or ``kl_LEVEL`` (nats that a posterior says about its sample,
+`losses.variational.negative_elbo`).
 """
 
 from collections.abc import Mapping, Sequence
 
 _LEAST_DIVERSITY = 0.05
 _LARGEST_ACCURACY = 0.99
+_LEAST_DIVERGENCE = 0.05
+"""Nats of a whole latent level."""
 _LINES = 5
 """So many lines of the log in a row must show a sign: single steps tell nothing."""
 
@@ -16,7 +19,7 @@ _STEPS = " in steps "
 
 
 def collapse_warnings(lines: Sequence[Mapping[str, float | int | str | None]]) -> tuple[str, ...]:
-    """What is wrong with an adversarial training, a sentence each; empty if nothing is.
+    """What is wrong with a training, a sentence each; empty if nothing is.
 
     Args:
         lines: of ``metrics.jsonl`` with ``step``, split ``train``, in order.
@@ -31,6 +34,9 @@ def collapse_warnings(lines: Sequence[Mapping[str, float | int | str | None]]) -
         elif last == "discriminator_accuracy":
             where = _spell(lines, name, lambda value: value > _LARGEST_ACCURACY)
             sign = f"the discriminator is saturated ({name} > {_LARGEST_ACCURACY})"
+        elif last == "kl" or last.startswith("kl_"):
+            where = _spell(lines, name, lambda value: abs(value) < _LEAST_DIVERGENCE)
+            sign = f"posterior collapse ({name} < {_LEAST_DIVERGENCE} nats): it says nothing"
         else:
             continue
         if where is not None:

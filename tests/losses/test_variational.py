@@ -88,3 +88,28 @@ def test_free_bits_hold_a_dimension_up():
 def test_warm_up_rises_to_one():
     np.testing.assert_allclose([variational.warm_up(s, 4) for s in (0, 2, 9)], [0, 0.5, 1])
     assert variational.warm_up(0, 0) == 1
+
+
+def test_full_gaussian_kl_is_the_textbook_formula_and_the_diagonal_pair():
+    rng = np.random.default_rng(1)
+    m1, m2 = rng.normal(size=(2, 3))
+    s1, s2 = (a @ a.T + 0.5 * np.eye(3) for a in rng.normal(size=(2, 3, 3)))
+    inverse = np.linalg.inv(s2)
+    expected = 0.5 * (np.trace(inverse @ s1) + (m2 - m1) @ inverse @ (m2 - m1) - 3)
+    expected += 0.5 * np.log(np.linalg.det(s2) / np.linalg.det(s1))
+    found = variational.full_gaussian_kl(*(jnp.float32(a) for a in (m1, s1, m2, s2)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    v1, v2 = np.diag(s1), np.diag(s2)
+    pair = variational.gaussian_kl(*(jnp.float32(a) for a in (m1, np.log(v1), m2, np.log(v2))))
+    full = variational.full_gaussian_kl(
+        *(jnp.float32(a) for a in (m1, np.diag(v1), m2, np.diag(v2)))
+    )
+    np.testing.assert_allclose(full, pair.sum(), rtol=1e-4)
+
+
+def test_levels_are_summed_and_kept_apart():
+    kl = {"top": jnp.array([[0.01, 2.0], [0.03, 4.0]]), "bottom": jnp.array([[1.0], [3.0]])}
+    loss, metrics = variational.negative_elbo(jnp.array([10.0, 20.0]), kl, 0.5, least=0.1)
+    np.testing.assert_allclose(loss, 15 + 0.5 * (0.1 + 3 + 2), rtol=1e-6)
+    expected = {"reconstruction": 15, "kl": 5.02, "elbo": -20.02, "kl_top": 3.02, "kl_bottom": 2}
+    assert {name: pytest.approx(float(v)) for name, v in metrics.items()} == expected

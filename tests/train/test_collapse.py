@@ -27,3 +27,9 @@ def test_the_watch_says_each_sign_once_also_after_a_resume():
     assert [len(s) for s in said] == [0, 0, 0, 0, 1, 0, 0, 0]
     resumed = CollapseWatch(lines([0.0] * 6, "diversity"))
     assert resumed.add(60, {"diversity": 0.0}) == ()
+
+
+def test_a_collapsed_level_is_named():
+    log = [{"step": i, "kl": 8.0, "kl_top": 0.001, "kl_bottom": 8.0} for i in range(6)]
+    (found,) = collapse_warnings(log)
+    assert "posterior collapse (kl_top" in found and "steps 0 to 5" in found

@@ -167,6 +167,76 @@ class CanAlign(Protocol):
 
 
 @runtime_checkable
+class CanBuildVolume(Protocol):
+    """Builds a volume from planes of several views, some of which may be missing."""
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Numbers of the views that are looked at."""
+        ...
+
+    def build_volume(
+        self,
+        variables: PlayerVariables,
+        planes: Float[Array, " b *p v"],
+        available: Float[Array, " b v"],
+    ) -> Float[Array, " b *s"]:
+        """Foreground probabilities of the likeliest volume; `available` is 1 where a plane is."""
+        ...
+
+
+@runtime_checkable
+class CanSampleVolume(Protocol):
+    """Draws volumes that fit planes."""
+
+    def sample_volume(
+        self,
+        variables: PlayerVariables,
+        keys: Key[Array, " b"],
+        planes: Float[Array, " b *p v"],
+        available: Float[Array, " b v"],
+    ) -> Float[Array, " b *s"]:
+        """Foreground probabilities of one draw a sample."""
+        ...
+
+
+@runtime_checkable
+class CanGenerate(Protocol):
+    """Makes images or shapes from latent vectors of one or more levels: a VAE of any kind.
+
+    Batches hold what the data's records hold; a conditional model takes its conditions from them,
+    an unconditional one only their length.
+    """
+
+    @property
+    def levels(self) -> Mapping[str, int]:
+        """Dimensions of each latent level, topmost first."""
+        ...
+
+    def target(self, batch: Batch) -> Float[Array, " b *s c"]:
+        """What is reconstructed: values in [0, 1] or intensities."""
+        ...
+
+    def encode_levels(
+        self, variables: PlayerVariables, batch: Batch
+    ) -> dict[str, tuple[Float[Array, " b _"], Float[Array, " b _"]]]:
+        """Mean and log-variance of each level's posterior."""
+        ...
+
+    def prior_levels(
+        self, variables: PlayerVariables, noise: Mapping[str, Array], batch: Batch
+    ) -> dict[str, Float[Array, " b _"]]:
+        """Draws of the prior made of standard normal noise ``[b, d]`` a level; 0 for its mean."""
+        ...
+
+    def decode_levels(
+        self, variables: PlayerVariables, latents: Mapping[str, Array], batch: Batch
+    ) -> Float[Array, " b *s c"]:
+        """Mean of the images of latent vectors ``[b, d]`` a level, as `target` has them."""
+        ...
+
+
+@runtime_checkable
 class HasAtlas(Protocol):
     """Summarises its training subjects by a template."""
 

@@ -51,9 +51,10 @@ def test_claims_hold_and_fail_as_their_numbers_say():
         "vae": scores(),
         "pix2pixhd": scores(dice=0.89),
         "per_vendor": scores(fid=1.0),
-        "classes_8": scores(background_fid=1.5),
-        "no_feature_matching": scores(fid=3.0),
-        "no_perceptual": scores(fid=1.9),
+        "vendor_a": scores(fid=0.5),
+        "vendor_a_classes_8": scores(background_fid=1.5),
+        "vendor_a_no_feature_matching": scores(fid=0.6),
+        "vendor_a_no_perceptual": scores(fid=0.4),
     }
     checked = claims.claims(found)
     assert [claim.holds for claim in checked] == [

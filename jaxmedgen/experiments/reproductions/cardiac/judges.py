@@ -22,6 +22,7 @@ from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.synthetic.extractors import trained_classifier
 from jaxmedgen.experiments.training import train
 from jaxmedgen.metrics.frechet import fid
+from jaxmedgen.metrics.kernel_distance import kid
 from jaxmedgen.metrics.segmentation import dice_score
 from jaxmedgen.nets.feature_extractor import Extractor, extract, unet_extractor
 from jaxmedgen.ops.percentiles import scale_intensities
@@ -109,6 +110,13 @@ class Judges:
         """FID in the features of the classifier, or of the segmenter's encoder."""
         features = (self.encoder if encoder else self.extractor).features
         return fid(*(extract(features, x) for x in (real, made)))
+
+    def kernel_distance(
+        self, real: Float[np.ndarray, "n h w 1"], made: Float[np.ndarray, "m h w 1"]
+    ) -> float:
+        """KID in the features of the classifier."""
+        features = self.extractor.features
+        return kid(*(extract(features, x) for x in (real, made)), subsets=20).mean
 
 
 def agreement(

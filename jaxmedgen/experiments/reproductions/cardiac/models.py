@@ -21,12 +21,18 @@ from jaxmedgen.experiments.reproductions.cardiac.judges import (
     without_heart,
 )
 from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.synthetic.realism import pair_measures
 from jaxmedgen.experiments.training import train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.systems.synthesis.conditional_gan import LabelToImageGan
 
 STEPS = 500
 TRAIN_OF_EACH_VENDOR, TEST = 300, 400
+JUDGED = 800
+"""Test slices; the generators' own configurations name fewer and show some of them."""
+
+PAIRED = ("ssim", "psnr", "lpips_uncalibrated")
+"""Measures against the real slice of the same label map that go into the table."""
 _BATCH = 50
 
 
@@ -71,7 +77,10 @@ class Model:
 
 def data_of(options: Options, argument: str) -> tuple[Sources, Slices]:
     """Sources of a configuration and its test slices."""
-    sources = build_sources(_config(options, argument, 0).data)
+    config = _config(options, argument, 0)
+    with config.unlocked():
+        config.data.test = JUDGED
+    sources = build_sources(config.data)
     return sources, slices_of(sources.test)
 
 
@@ -110,7 +119,11 @@ def _config(options: Options, argument: str, seed: int):
 def quality(judges: Judges, real: Slices, made: np.ndarray) -> dict[str, float]:
     """Fidelity to the label maps, and distance to the real slices."""
     outside = merge_tissues(real.label, 4) == 0
+    names = tuple(map(str, range(len(made))))
+    pairs = pair_measures(made, real.image, names, judges.extractor, data_range=2.0)
     return {
+        **{m.metric: m.value for m in pairs if m.metric in PAIRED},
+        "kid": judges.kernel_distance(real.image, made),
         "dice": float(np.nanmean(judges.fidelity(made, real.label))),
         "fid": judges.distance(real.image, made),
         "background_fid": judges.distance(

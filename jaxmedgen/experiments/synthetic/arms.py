@@ -9,25 +9,16 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float, Int
-
-from jaxmedgen.augment.draws import Draw
-from jaxmedgen.augment.spatial import Spatial, apply_spatial, sample_spatial
 from jaxmedgen.data.sources import ArraySource, Source, Standardized, in_memory, joined, subset
 from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining
 from jaxmedgen.experiments.synthetic.anatomy import keep
-from jaxmedgen.experiments.synthetic.generators import GeneratorFor, LabelledImages, ready
+from jaxmedgen.experiments.synthetic.generators import GeneratorFor, ready
+from jaxmedgen.experiments.synthetic.known_generators import WarpGenerator
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe, build_set, groups_of
 from jaxmedgen.train.environment import write_json
 
 Count = Callable[[int], int]
 """Number of synthetic images for a number of real subjects."""
-
-_WARP = 14.0
-"""mm, displacement of the warped copies' control points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,36 +114,6 @@ def warped_arm(description: str, *, preset: str, count: Count) -> Arm:
         return mixture_arm(description, preset=preset, synthetic=warps).prepare(inputs)
 
     return Arm(description, prepare)
-
-
-class WarpGenerator:
-    """Elastic warps of the real images with their labels: no new appearance, hardly new shapes."""
-
-    def __init__(self, spacing: tuple[float, ...]) -> None:
-        """Compiles lazily, for voxels of `spacing` mm."""
-        settings = Spatial(spacing=spacing, elastic=Draw(_WARP, _WARP), border="reflect")
-        self._warp = jax.jit(
-            lambda keys, image, label: apply_spatial(
-                settings, sample_spatial(settings, keys), image, label
-            )
-        )
-
-    @property
-    def name(self) -> str:
-        """For manifests."""
-        return "elastic warps of real images"
-
-    def __call__(
-        self,
-        seed: int,
-        image: Float[np.ndarray, "b *s c"],
-        label: Int[np.ndarray, " b *s"],
-        styles: Sequence[str],
-    ) -> LabelledImages:
-        """Image and label moved by the same map."""
-        keys = jax.random.split(jax.random.key(seed), len(label))
-        moved = self._warp(keys, jnp.asarray(image), jnp.asarray(label, jnp.int32))
-        return tuple(np.asarray(array) for array in moved)
 
 
 def _make(synthetic: Synthetic, inputs: ArmInputs, real: int) -> Source | None:

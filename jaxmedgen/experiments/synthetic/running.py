@@ -17,12 +17,14 @@ from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.study import Study
 from jaxmedgen.experiments.synthetic.generators import (
     GeneratorFor,
-    LateEnhancementOracle,
-    OracleGenerator,
     StyleBank,
     ready,
     trained_on,
     trained_run,
+)
+from jaxmedgen.experiments.synthetic.known_generators import (
+    OracleGenerator,
+    render_late_enhancement,
 )
 from jaxmedgen.experiments.synthetic.scar import run_scar
 from jaxmedgen.experiments.synthetic.scar_report import write_scar_report
@@ -49,7 +51,7 @@ def generator_for(name: str, config: ConfigDict) -> GeneratorFor:
     if name == "oracle":
         oracles = {
             "heart_slices": OracleGenerator(),
-            "late_enhancement": LateEnhancementOracle(),
+            "late_enhancement": OracleGenerator(render_late_enhancement, "late-enhancement oracle"),
         }
         if config.data.kind not in oracles:
             raise ValueError(

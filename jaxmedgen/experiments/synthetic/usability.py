@@ -4,7 +4,8 @@
 the same count. ``reduction``: fewer and fewer real subjects, with and without synthetic ones in
 their place. ``domain_shift``: one vendor in training, others in the test. ``pathology``: diseases
 that the training subjects hardly have. ``outliers``: subjects at the tails rendered more often.
-``agreement``: generators of known faults, for comparing metrics with use.
+``agreement``: checkpoints of a training and generators of known faults, for comparing metrics with
+use.
 
 Each is a list of parts for `running.run_experiment`; all take any generator (`generators`).
 Sources: Amirrajab et al. (MICCAI 2020; CMIG 101, 2022; MELBA 2023:010), Al Khalil et al. (MedIA 84,
@@ -30,7 +31,8 @@ from jaxmedgen.experiments.synthetic.arms import (
     to,
     warped_arm,
 )
-from jaxmedgen.experiments.synthetic.generators import Degraded, GeneratorFor
+from jaxmedgen.experiments.synthetic.generators import GeneratorFor, trained_on
+from jaxmedgen.experiments.synthetic.known_generators import Degraded
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe
 
@@ -237,14 +239,18 @@ def outliers(setting: Setting) -> tuple[Part, ...]:
 
 
 FAULTS = ("blurred", "noisy", "permuted", "collapsed")
+CHECKPOINTS = (25, 50, 100, 200, 400)
+"""Steps of the five generators that are better the longer they were trained."""
 
 
 def agreement(setting: Setting) -> tuple[Part, ...]:
-    """Segmenters trained on the images of generators with known faults alone."""
+    """Segmenters trained on the images of generators of different quality alone."""
     size, preset, own = len(setting.pool), setting.preset, setting.recipe("own")
+    generators = {"sound": setting.generator}
+    generators |= {name: faulty(setting.generator, name) for name in FAULTS}
+    generators |= {f"checkpoint {steps}": checkpoint(steps) for steps in CHECKPOINTS}
     arms = {REAL: mixture_arm("real images", preset=preset)}
-    for name in ("sound", *FAULTS):
-        generator = setting.generator if name == "sound" else faulty(setting.generator, name)
+    for name, generator in generators.items():
         synthetic = dataclasses.replace(
             setting.synthetic(lambda real: size, own, pool=setting.pool), generator=generator
         )
@@ -270,3 +276,9 @@ EXPERIMENTS: Mapping[str, Callable[[Setting], tuple[Part, ...]]] = {
 def faulty(generator: GeneratorFor, fault: str) -> GeneratorFor:
     """The same generators with a fault of `generators.Degraded`."""
     return lambda labelled, folder, seed: Degraded(generator(labelled, folder, seed), fault)
+
+
+def checkpoint(steps: int) -> GeneratorFor:
+    """The generator of `configs/cardiac_synthesis.py` after some steps, one for all seeds."""
+    make = trained_on("cardiac_synthesis:cpu", steps=steps)
+    return lambda labelled, folder, seed: make(labelled, folder.parent / f"checkpoint{steps}", 0)

@@ -11,8 +11,8 @@ import pytest
 
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.sources import in_memory, subset
-from jaxmedgen.experiments.synthetic.generators import Degraded, OracleGenerator
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
+from jaxmedgen.experiments.synthetic.known_generators import Degraded, OracleGenerator
 from jaxmedgen.experiments.synthetic.reader_sheets import describe, score_sheets, write_sheets
 from jaxmedgen.experiments.synthetic.realism import (
     ImageSet,

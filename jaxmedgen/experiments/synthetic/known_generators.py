@@ -1,0 +1,160 @@
+"""Generators whose quality is known beforehand: oracles, oracles with a fault, warps.
+
+The phantoms' own renderer is the oracle: its images follow the real distribution exactly.
+`Degraded` generators have a known fault, to see whether the metrics notice it. `WarpGenerator` is a
+control: it has as many images as others and nothing new to show.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Float, Int
+
+from jaxmedgen.augment.draws import Draw
+from jaxmedgen.augment.spatial import Spatial, apply_spatial, sample_spatial
+from jaxmedgen.data.phantoms import late_enhancement, vendors
+from jaxmedgen.experiments.synthetic.generators import RANDOM_STYLE, Generator, LabelledImages
+
+_WARP = 14.0
+"""mm, displacement of the warped copies' control points."""
+
+Renderer = Callable[[np.random.Generator, Int[np.ndarray, "h w"], str], Float[np.ndarray, "h w"]]
+"""``(random generator, tissue map, style) -> slice``."""
+
+
+def render_cine(
+    rng: np.random.Generator, tissues: Int[np.ndarray, "h w"], style: str
+) -> Float[np.ndarray, "h w"]:
+    """A cine slice of a tissue map of 8 values in a vendor's contrast, or in a random style.
+
+    A random style has tissue signals of its own, none of a vendor's, so that vendors that are kept
+    for testing stay unseen: blood is brighter than muscle, as in every cine image, and the organs
+    around have any brightness.
+    """
+    if style != RANDOM_STYLE:
+        return vendors.render(rng, tissues, style)
+    vendor = vendors.VENDORS[int(rng.integers(2))]
+    return vendors.render(rng, tissues, vendor, _random_means(rng))
+
+
+def render_late_enhancement(
+    rng: np.random.Generator, tissues: Int[np.ndarray, "h w"], style: str
+) -> Float[np.ndarray, "h w"]:
+    """A late-enhancement slice of a tissue map of 10 values; there is one style."""
+    del style
+    return late_enhancement.render(rng, tissues)
+
+
+@dataclasses.dataclass(frozen=True)
+class OracleGenerator:
+    """The phantoms' own renderer.
+
+    Attributes:
+        render: makes a slice of a tissue map.
+        name: for reports.
+    """
+
+    render: Renderer = render_cine
+    name: str = "oracle"
+
+    def __call__(
+        self,
+        seed: int,
+        image: Float[np.ndarray, "b *s c"],
+        label: Int[np.ndarray, " b *s"],
+        styles: Sequence[str],
+    ) -> LabelledImages:
+        """Renders the tissue maps; the images are not looked at."""
+        made = [
+            self.render(np.random.default_rng((seed, number)), tissues, style)
+            for number, (tissues, style) in enumerate(zip(label, styles))
+        ]
+        return np.stack(made)[..., None], label
+
+
+def _random_means(rng: np.random.Generator) -> Float[np.ndarray, "8"]:
+    """Signals of the tissues in a style that no vendor has."""
+    means = rng.uniform(0.05, 0.9, 8)
+    means[0] = 0.02
+    means[1] = rng.uniform(0.55, 0.95)
+    means[2] = means[1] * rng.uniform(0.25, 0.75)
+    means[3] = means[1] * rng.uniform(0.9, 1.0)
+    return means.astype(np.float32)
+
+
+Fault = Literal["blurred", "noisy", "permuted", "collapsed", "copied"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Degraded:
+    """Another generator with a known fault.
+
+    ``blurred``: smoothed by sigma 1.5 pixels. ``noisy``: with noise of 0.15. ``permuted``: images
+    and labels of different subjects (realistic, wrong annotations). ``collapsed``: every image is
+    the first one of its call (sharp, no variety). ``copied``: the real images and labels.
+    """
+
+    generator: Generator
+    fault: Fault
+
+    @property
+    def name(self) -> str:
+        """The generator's with its fault."""
+        return f"{self.generator.name}, {self.fault}"
+
+    def __call__(
+        self,
+        seed: int,
+        image: Float[np.ndarray, "b *s c"],
+        label: Int[np.ndarray, " b *s"],
+        styles: Sequence[str],
+    ) -> LabelledImages:
+        """As the generator, with the fault."""
+        if self.fault == "copied":
+            return image, label
+        if self.fault == "collapsed":
+            made, kept = self.generator(seed, image[:1], label[:1], styles[:1])
+            return np.repeat(made, len(label), 0), np.repeat(kept, len(label), 0)
+        made, kept = self.generator(seed, image, label, styles)
+        if self.fault == "permuted":
+            return made, np.roll(kept, 1, axis=0)
+        if self.fault == "blurred":
+            widths = (0, *(1.5,) * (made.ndim - 2), 0)
+            return scipy.ndimage.gaussian_filter(made, widths, mode="nearest"), kept
+        noise = np.random.default_rng(seed).normal(0, 0.15, made.shape)
+        return np.clip(made + noise, 0, 1).astype(np.float32), kept
+
+
+class WarpGenerator:
+    """Elastic warps of the real images with their labels: no new appearance, hardly new shapes."""
+
+    def __init__(self, spacing: tuple[float, ...]) -> None:
+        """Compiles lazily, for voxels of `spacing` mm."""
+        settings = Spatial(spacing=spacing, elastic=Draw(_WARP, _WARP), border="reflect")
+        self._warp = jax.jit(
+            lambda keys, image, label: apply_spatial(
+                settings, sample_spatial(settings, keys), image, label
+            )
+        )
+
+    @property
+    def name(self) -> str:
+        """For manifests."""
+        return "elastic warps of real images"
+
+    def __call__(
+        self,
+        seed: int,
+        image: Float[np.ndarray, "b *s c"],
+        label: Int[np.ndarray, " b *s"],
+        styles: Sequence[str],
+    ) -> LabelledImages:
+        """Image and label moved by the same map."""
+        keys = jax.random.split(jax.random.key(seed), len(label))
+        moved = self._warp(keys, jnp.asarray(image), jnp.asarray(label, jnp.int32))
+        return tuple(np.asarray(array) for array in moved)

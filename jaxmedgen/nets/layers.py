@@ -94,6 +94,8 @@ class ConvTranspose(nn.Module):
         use_bias: whether a bias is added.
         dtype: precision of the arithmetic.
         backend: as `ops.conv.conv`.
+        kernel_init: initialiser of the kernel ``[*taps, ci, co]``; None is He's, for the taps that
+            an output voxel sees.
     """
 
     features: int
@@ -103,6 +105,7 @@ class ConvTranspose(nn.Module):
     use_bias: bool = True
     dtype: Dtype = None
     backend: Backend = "auto"
+    kernel_init: jax.nn.initializers.Initializer | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s2 k"]:
@@ -111,7 +114,7 @@ class ConvTranspose(nn.Module):
         taps, stride = (
             (v,) * n if isinstance(v, int) else tuple(v) for v in (self.kernel_size, self.stride)
         )
-        return _transposed(self, x, taps, stride, self.padding, self.backend)
+        return _transposed(self, x, taps, stride, self.padding, self.backend, self.kernel_init)
 
 
 class Norm(nn.Module):
@@ -214,14 +217,14 @@ class Upsample(nn.Module):
         return _transposed(self, x, factor, factor, "SAME")
 
 
-def _transposed(layer, x, taps, stride, padding, backend="auto"):
+def _transposed(layer, x, taps, stride, padding, backend="auto", init=None):
     """Transposed convolution with the parameters of `layer`."""
     shape = (*taps, x.shape[-1], layer.features)
     # Of the taps an output voxel sees one in prod(stride): the fan-in is that much smaller.
-    init = jax.nn.initializers.variance_scaling(
+    he = jax.nn.initializers.variance_scaling(
         math.prod(stride) * 2.0 / (1.0 + SLOPE**2), "fan_in", "normal"
     )
-    kernel = layer.param("kernel", init, shape, jnp.float32)
+    kernel = layer.param("kernel", init or he, shape, jnp.float32)
     dtype = layer.dtype or x.dtype
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     y = conv_transpose(x, kernel, stride=stride, padding=padding, backend=backend)

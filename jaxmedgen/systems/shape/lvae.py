@@ -1,0 +1,299 @@
+"""Ladder VAE of shapes with a classifier on its topmost latent vector; with one level, VAE + MLP.
+
+A classifier that shows what it goes by: it reads a short latent vector that shapes can be decoded
+from. Joint training of the VAE and the classifier (Biffi et al., "Learning interpretable anatomical
+features through deep generative models: application to cardiac remodeling", MICCAI 2018), and the
+same with a two-dimensional vector on top of a ladder (Biffi et al., "Explainable anatomical shape
+analysis through deep hierarchical generative models", IEEE TMI 39(6), 2020):
+
+    L = sum_c (1 - Dice_c) + lambda(t) [ sum_l alpha_l KL_l + beta CE(y, MLP(z_top)) ]
+
+Dice is soft, of each phase or organ c and sample, with plain sums in the denominator; KL is summed
+over dimensions; lambda rises linearly to 1.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, PRNGKeyArray
+
+from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.losses.variational import gaussian_kl, warm_up
+from jaxmedgen.nets.ladder import LadderOutputs, LadderVAE, ShapePredictor
+from jaxmedgen.systems.base import PlayerVariables
+from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, soft_dice
+from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
+from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.state import TrainState, create_state
+from jaxmedgen.types import Batch
+
+VAE = "vae"
+PREDICTOR = "predictor"
+
+
+@dataclasses.dataclass(frozen=True)
+class LadderShapeVae:
+    """A VAE of shapes with its classifier and criterion.
+
+    Attributes:
+        net: the model of shapes.
+        predictor: the classifier.
+        settings: optimiser and weight averaging of the model of shapes.
+        predictor_settings: of the classifier.
+        criterion: what is minimised.
+    """
+
+    net: LadderVAE
+    predictor: ShapePredictor
+    settings: PlayerSettings
+    predictor_settings: PlayerSettings
+    criterion: ShapeCriterion
+
+    def __post_init__(self) -> None:
+        if len(self.criterion.divergence) != len(self.net.latents):
+            raise ValueError(
+                f"criterion.divergence={self.criterion.divergence} for {len(self.net.latents)} "
+                "levels: give one weight a level, lowest first"
+            )
+
+    def players(self) -> Mapping[str, PlayerSettings]:
+        """The model of shapes and the classifier."""
+        return {VAE: self.settings, PREDICTOR: self.predictor_settings}
+
+    def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
+        """Fresh parameters, of the shape that the network was built for."""
+        del batch
+        vae_key, predictor_key, run_key = jax.random.split(key, 3)
+        image = jnp.zeros((1, *self.net.shape, self.net.channels))
+        noise = {name: jnp.zeros((1, size)) for name, size in self.levels.items()}
+        variables = {
+            VAE: self.net.init(vae_key, image, noise, True),
+            PREDICTOR: self.predictor.init(predictor_key, noise[self.top], True),
+        }
+        return create_state(run_key, variables, self.players())
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """One joint objective; two where the classifier must not touch the encoder."""
+        if not self.criterion.classification:
+            return (Objective("bound", (VAE,), self._loss),)
+        if self.criterion.joint:
+            return (Objective("bound", (VAE, PREDICTOR), self._loss),)
+        return (
+            Objective("bound", (VAE,), self._loss),
+            Objective("classification", (PREDICTOR,), self._classification_loss),
+        )
+
+    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
+        """Nothing: no augmentation is active in the reference implementation."""
+        del keys
+        return batch
+
+    @property
+    def levels(self) -> Mapping[str, int]:
+        """Dimensions of the levels, topmost first."""
+        count = len(self.net.latents)
+        return {f"z{k}": self.net.latents[k] for k in reversed(range(count))}
+
+    @property
+    def top(self) -> str:
+        """Name of the topmost level, which is classified."""
+        return f"z{len(self.net.latents) - 1}"
+
+    def target(self, batch: Batch) -> Float[Array, " b *s c"]:
+        """The shapes."""
+        return batch["image"]
+
+    def posteriors(
+        self, variables: PlayerVariables, image: Float[Array, " b *s c"]
+    ) -> dict[str, tuple[Array, Array]]:
+        """Mean and log-variance by level, along the path of means."""
+        return self._encode(variables, image).posteriors
+
+    def encode_levels(
+        self, variables: PlayerVariables, batch: Batch
+    ) -> dict[str, tuple[Float[Array, " b _"], Float[Array, " b _"]]]:
+        """`posteriors` of a batch."""
+        return self.posteriors(variables, batch["image"])
+
+    def prior_levels(
+        self, variables: PlayerVariables, noise: Mapping[str, Array], batch: Batch
+    ) -> dict[str, Float[Array, " b _"]]:
+        """Draws of the prior, from above."""
+        del batch
+        return self.net.apply(variables[VAE], noise, method="generate")
+
+    def decode_levels(
+        self, variables: PlayerVariables, latents: Mapping[str, Array], batch: Batch
+    ) -> Float[Array, " b *s c"]:
+        """Probabilities of the shapes of ``z0``."""
+        del batch
+        return self.decode(variables, latents["z0"])
+
+    def decode(
+        self, variables: PlayerVariables, z: Float[Array, " b d"]
+    ) -> Float[Array, " b *s c"]:
+        """Probabilities of the shapes of vectors of the lowest level."""
+        return jax.nn.sigmoid(self.net.apply(variables[VAE], z, method="decode"))
+
+    def decode_below(
+        self,
+        variables: PlayerVariables,
+        given: Mapping[str, Array],
+        noise: Mapping[str, Array] | None = None,
+    ) -> Float[Array, " b *s c"]:
+        """Probabilities of the shapes of some levels, the others at their priors.
+
+        Args:
+            variables: by player.
+            given: vectors ``[b, d]`` by level, the topmost among them.
+            noise: standard normal by level; None takes prior means.
+        """
+        count = given[self.top].shape[0]
+        zero = {name: jnp.zeros((count, size)) for name, size in self.levels.items()}
+        latents = self.net.apply(variables[VAE], noise or zero, given, method="generate")
+        return self.decode(variables, latents["z0"])
+
+    def reconstruct(
+        self, variables: PlayerVariables, image: Float[Array, " b *s c"]
+    ) -> Float[Array, " b *s c"]:
+        """Probabilities of the shapes of the posterior means of all levels."""
+        return self.decode(variables, self._encode(variables, image).latents["z0"])
+
+    def truncated(
+        self, variables: PlayerVariables, image: Float[Array, " b *s c"], levels: int
+    ) -> Float[Array, " b *s c"]:
+        """Reconstruction from the posterior means of the topmost levels alone.
+
+        Lower levels are at the prior means given the levels above them.
+
+        Args:
+            variables: by player.
+            image: shapes.
+            levels: how many, from the top.
+        """
+        latents = self._encode(variables, image).latents
+        names = list(self.levels)[:levels]
+        return self.decode_below(variables, {name: latents[name] for name in names})
+
+    def scores(self, variables: PlayerVariables, z: Float[Array, " b d"]) -> Float[Array, " b k"]:
+        """Class scores before the softmax of vectors of the topmost level."""
+        return self.predictor.apply(variables[PREDICTOR], z, False)
+
+    def classify(
+        self, variables: PlayerVariables, image: Float[Array, " b *s c"]
+    ) -> Float[Array, " b k"]:
+        """Class probabilities of the posterior means."""
+        latents = self._encode(variables, image).latents
+        return jax.nn.softmax(self.scores(variables, latents[self.top]))
+
+    def show(
+        self, variables: PlayerVariables, keys: Key[Array, " b"], batch: Batch
+    ) -> dict[str, Float[Array, " b *s c"]]:
+        """First channel of shapes, their reconstructions and draws of the prior."""
+        drawn = self.prior_levels(variables, self._noise(keys), batch)
+        rows = {
+            "shapes": batch["image"],
+            "reconstructions": self.reconstruct(variables, batch["image"]),
+            "prior": self.decode(variables, drawn["z0"]),
+        }
+        return {name: row[..., :1] for name, row in rows.items()}
+
+    def _encode(self, variables, image) -> LadderOutputs:
+        noise = {name: jnp.zeros((image.shape[0], size)) for name, size in self.levels.items()}
+        return self.net.apply(variables[VAE], image, noise, False, decode=False)
+
+    def _noise(self, keys):
+        def draw(key):
+            parts = jax.random.split(key, len(self.levels))
+            sizes = zip(parts, self.levels.items())
+            return {name: jax.random.normal(part, (size,)) for part, (name, size) in sizes}
+
+        return jax.vmap(draw)(keys)
+
+    def _loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
+        criterion, image = self.criterion, inputs.batch["image"]
+        noise = self._noise(inputs.keys)
+        if not criterion.stochastic:
+            noise = jax.tree.map(jnp.zeros_like, noise)
+        found, updated = self.net.apply(
+            inputs.variables[VAE],
+            image,
+            noise,
+            True,
+            decode=criterion.reconstruction,
+            mutable=["batch_stats"],
+        )
+        changed, metrics, loss = {VAE: updated}, {}, jnp.float32(0)
+        if criterion.reconstruction:
+            dice = soft_dice(image, jax.nn.sigmoid(found.logits)).mean(0)
+            loss = (1 - dice).sum()
+            metrics |= {"reconstruction": loss, "soft_dice": dice.mean()}
+        weight = criterion.ramp + (1 - criterion.ramp) * warm_up(inputs.step, criterion.ramp_steps)
+        penalty = jnp.float32(0)
+        for alpha, name in zip(reversed(criterion.divergence), self.levels):
+            kl = gaussian_kl(*found.posteriors[name], *found.priors[name]).sum(-1).mean()
+            penalty = penalty + alpha * kl
+            if any(criterion.divergence):
+                metrics[f"kl_{name}"] = kl
+        if criterion.classification and criterion.joint:
+            drawn = criterion.predict_from == "sample"
+            z = found.latents[self.top] if drawn else found.posteriors[self.top][0]
+            entropy, accuracy, changed[PREDICTOR] = self._cross_entropy(inputs, z)
+            penalty = penalty + criterion.classification * entropy
+            metrics |= {"cross_entropy": entropy, "accuracy": accuracy}
+        outputs = LossOutputs(jax.lax.stop_gradient(metrics), changed)
+        return loss + weight * penalty, outputs
+
+    def _classification_loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
+        z = self._encode(inputs.variables, inputs.batch["image"]).latents[self.top]
+        entropy, accuracy, updated = self._cross_entropy(inputs, jax.lax.stop_gradient(z))
+        metrics = {"cross_entropy": entropy, "accuracy": accuracy}
+        return entropy, LossOutputs(jax.lax.stop_gradient(metrics), {PREDICTOR: updated})
+
+    def _cross_entropy(self, inputs, z):
+        target = inputs.batch["target"]
+        scores, updated = self.predictor.apply(
+            inputs.variables[PREDICTOR], z, True, mutable=["batch_stats"]
+        )
+        entropy = optax.softmax_cross_entropy_with_integer_labels(scores, target).mean()
+        accuracy = (jnp.argmax(scores, -1) == target).mean(dtype=jnp.float32)
+        return entropy, accuracy, updated
+
+
+def build(config: Any, info: DatasetInfo) -> LadderShapeVae:
+    """The system of a configuration for a data set.
+
+    Raises:
+        ValueError: settings that do not fit each other or the data.
+    """
+    net, criterion, rate = dict(config.net), dict(config.criterion), config.optimizer
+    if isinstance(net.get("dtype"), str):
+        net["dtype"] = jnp.dtype(net["dtype"])
+    for name in ("latents", "hidden", "features"):
+        net[name] = tuple(net[name])
+    criterion["divergence"] = tuple(criterion["divergence"])
+    hidden = net.pop("predictor")
+    model = LadderVAE(shape=tuple(config.data.shape), channels=len(info.channel_names) or 1, **net)
+    return LadderShapeVae(
+        net=model,
+        predictor=ShapePredictor(len(config.targets), hidden, model.momentum),
+        settings=_settings(rate, int(rate.share * config.steps)),
+        predictor_settings=_settings(rate, config.steps),
+        criterion=ShapeCriterion(**criterion),
+    )
+
+
+def _settings(rate: Any, steps: int) -> PlayerSettings:
+    if rate.schedule == "steps":
+        values = dict(zip(rate.boundaries, rate.factors))
+        learning_rate = optax.piecewise_constant_schedule(rate.learning_rate, values)
+    else:
+        learning_rate = schedule(rate.schedule, rate.learning_rate, steps, rate.warmup)
+    return PlayerSettings(
+        optimizer(rate.kind, learning_rate, clip_norm=rate.clip_norm or None),
+        ema_decay=rate.ema_decay or None,
+    )

@@ -13,7 +13,9 @@ from jaxmedgen.data.phantoms.brain import BrainCohort
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_parts
 from jaxmedgen.data.phantoms.glyphs import Glyphs
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
+from jaxmedgen.data.phantoms.hippocampus import Hippocampi
 from jaxmedgen.data.phantoms.late_enhancement import LateEnhancement
+from jaxmedgen.data.phantoms.left_ventricle import LeftVentricles
 from jaxmedgen.data.phantoms.lesion_images import LesionImages, Shift
 from jaxmedgen.data.phantoms.population import Population
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
@@ -37,8 +39,17 @@ from jaxmedgen.data.stacks import stack_samples
 KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
     *("short_axis", "short_axis_stack", "heart_slices", "late_enhancement", "cluttered_digits"),
-    *("hemispheres", "mnist", "folder", "tfds"),
+    *("left_ventricle", "hippocampus", "hemispheres", "mnist", "folder", "tfds"),
 )
+
+_NUMBERED = {
+    "shapes": Shapes,
+    "population": Population,
+    "glyphs": Glyphs,
+    "left_ventricle": LeftVentricles,
+    "hippocampus": Hippocampi,
+}
+"""Phantoms of a size, a shape, a seed and a first number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +85,8 @@ def build_sources(data: Any) -> Sources:
         parts = _brain(data)
     elif data.kind == "lesions":
         parts = _lesions(data)
-    elif data.kind in ("shapes", "population", "glyphs"):
-        make = {"shapes": Shapes, "population": Population, "glyphs": Glyphs}[data.kind]
+    elif data.kind in _NUMBERED:
+        make = _NUMBERED[data.kind]
         parts = _numbered(
             data, lambda size, start: make(size, tuple(data.shape), data.seed, start=start)
         )

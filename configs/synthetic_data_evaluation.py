@@ -85,7 +85,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "labelled": 8,  # real subjects of all experiments but the reduction
             "fractions": (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05),  # of the pool, in the reduction
             "ratios": (1, 2, 5),  # synthetic images to real ones
-            "deformation": "rot+elastic",  # of label maps: none | elastic | rot+elastic
+            "deformation": "rot+elastic",  # of label maps: none | elastic | rot+elastic | pathology
             "vendor_pattern": "^([^-]+)-",  # the vendor in the names of cases; "" for none
             "disease_pattern": "^[^-]+-([^-]+)-",
             "target_vendor": "C",  # of the domain shift

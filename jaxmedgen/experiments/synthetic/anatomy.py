@@ -96,14 +96,16 @@ def deformation_of(name: str, spacing: Sequence[float | int]) -> Deformation:
         return elastic(spacing)
     if name == "rot+elastic":
         return elastic(spacing, rotation=20)
+    if name == "pathology":
+        return pathology(tuple(DISEASE_FACTORS))
     if pathlib.Path(name).is_dir():
         run = open_run(pathlib.Path(name))
         if not isinstance(run.system, CanCodeLabels):
             raise ValueError(f"{name} holds {run.config.system}, which is no model of label maps")
         return interpolated(run.system, run.variables()[0])
     raise ValueError(
-        f"experiment.deformation='{name}': choose none, elastic or rot+elastic, or the folder of a "
-        "trained model of label maps"
+        f"experiment.deformation='{name}': choose none, elastic, rot+elastic or pathology, or the "
+        "folder of a trained model of label maps"
     )
 
 

@@ -111,6 +111,11 @@ class SystemGenerator:
         """As given."""
         return self._name
 
+    @property
+    def renders_labels(self) -> bool:
+        """Whether images are made of label maps; else given images are moved with their labels."""
+        return not self._deforms
+
     def __call__(
         self,
         seed: int,
@@ -164,8 +169,45 @@ def ready(generator: Generator) -> GeneratorFor:
     return lambda labelled, folder, seed: generator
 
 
-def trained_run(workdir: pathlib.Path, styles: StyleBank | None = None) -> Generator:
-    """The generator of a run of ``bin/train``.
+class Merged:
+    """A generator of fewer classes than the subjects have: it is shown theirs merged into its own.
+
+    The images keep the subjects' labels.
+    """
+
+    def __init__(self, generator: Generator, target_of: Sequence[int]) -> None:
+        """Label value v of the subjects is class ``target_of[v]`` of the generator."""
+        self._generator, self._table = generator, np.asarray(target_of, np.int32)
+
+    @property
+    def name(self) -> str:
+        """The generator's."""
+        return self._generator.name
+
+    def __call__(
+        self,
+        seed: int,
+        image: Float[np.ndarray, "b *s c"],
+        label: Int[np.ndarray, " b *s"],
+        styles: Sequence[str],
+    ) -> LabelledImages:
+        """As the generator."""
+        return self._generator(seed, image, self._table[label], styles)[0], label
+
+
+def trained_run(
+    workdir: pathlib.Path,
+    styles: StyleBank | None = None,
+    target_of: Sequence[int] = (),
+    target_names: Sequence[str] = (),
+) -> GeneratorFor:
+    """The generator of a run of ``bin/train``, for subjects of its own classes.
+
+    Args:
+        workdir: of the run.
+        styles: images by the name of their style.
+        target_of: class of each label value of the subjects, where some are merged for prediction.
+        target_names: of these classes: a generator of them is shown merged label maps.
 
     Raises:
         ConfigError: the folder holds no run.
@@ -173,7 +215,21 @@ def trained_run(workdir: pathlib.Path, styles: StyleBank | None = None) -> Gener
     """
     run = open_run(workdir)
     name = f"{run.config.system}, {workdir.name}"
-    return SystemGenerator(run.system, run.variables()[0], name, styles)
+    generator = SystemGenerator(run.system, run.variables()[0], name, styles)
+    classes = run.info.class_names
+
+    def check(labelled: Source, folder: pathlib.Path, seed: int) -> Generator:
+        del folder, seed
+        if labelled.info.class_names == classes or not generator.renders_labels:
+            return generator
+        if tuple(target_names) == classes:
+            return Merged(generator, target_of)
+        raise ValueError(
+            f"{workdir} was trained on the classes {', '.join(classes)}, these subjects have "
+            f"{', '.join(labelled.info.class_names)}: train a generator of their classes"
+        )
+
+    return check
 
 
 def trained_on(

@@ -61,7 +61,8 @@ def generator_for(name: str, config: ConfigDict) -> GeneratorFor:
         return ready(oracles[config.data.kind])
     styles = style_bank(config)
     if pathlib.Path(name).is_dir():
-        return ready(trained_run(pathlib.Path(name), styles))
+        merged = tuple(config.data.target_of), tuple(config.data.target_names)
+        return trained_run(pathlib.Path(name), styles, *merged)
     return trained_on(name, styles)
 
 

@@ -1,6 +1,7 @@
 """Synthetic sets, arms that mix them, and generators: what is shown, and to whom."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import in_memory
 from jaxmedgen.experiments.arms import ArmInputs
-from jaxmedgen.experiments.synthetic import arms
+from jaxmedgen.experiments.synthetic import arms, generators
 from jaxmedgen.experiments.synthetic.anatomy import elastic, interpolated, keep, pathology
 from jaxmedgen.experiments.synthetic.generators import Generator, SystemGenerator, ready
 from jaxmedgen.experiments.synthetic.known_generators import Degraded, OracleGenerator
@@ -108,6 +109,22 @@ def test_any_system_that_samples_or_stylises_is_a_generator(hearts):
     assert np.corrcoef(made[0].ravel(), label[0].ravel())[0, 1] > 0.9999
     with pytest.raises(ValueError, match="neither samples nor deforms"):
         SystemGenerator(object(), {}, "nothing")
+
+
+def test_a_trained_run_is_shown_labels_of_its_own_classes(hearts, monkeypatch, tmp_path):
+    known = SimpleNamespace(class_names=("background", "heart"))
+    run = SimpleNamespace(system=Echo(), config=SimpleNamespace(system="echo"), info=known)
+    run.variables = lambda: ({"maker": {"gain": 0.0}}, 3)
+    monkeypatch.setattr(generators, "open_run", lambda workdir: run)
+    merged = (0, 1, 1, 1, 0, 0, 0, 0), ("background", "heart")
+    generator = generators.trained_run(tmp_path, {}, *merged)(hearts, tmp_path, 0)
+    image, label = hearts[0]["image"][None], hearts[0]["label"][None]
+    made, kept = generator(0, image, label, ["random"])
+    assert np.array_equal(kept, label) and len(np.unique(kept)) > 4
+    heart = np.isin(label, (1, 2, 3))
+    assert len(np.unique(made)) == 2 and np.ptp(made[heart]) == np.ptp(made[~heart]) == 0
+    with pytest.raises(ValueError, match="trained on the classes background, heart, these"):
+        generators.trained_run(tmp_path)(hearts, tmp_path, 0)
 
 
 def test_faults_are_what_they_are_called(hearts):

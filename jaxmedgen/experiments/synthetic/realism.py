@@ -140,6 +140,24 @@ def pair_measures(
     Raises:
         ValueError: not as many real as generated images.
     """
+    values = pair_values(generated, real, extractor, data_range=data_range)
+    return tuple(
+        _mean_measure(2, name, metric, found, subjects, seed) for metric, found in values.items()
+    )
+
+
+def pair_values(
+    generated: Float[np.ndarray, "n *s c"],
+    real: Float[np.ndarray, "n *s c"],
+    extractor: Extractor,
+    *,
+    data_range: float | int = 1.0,
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """The measures of `pair_measures` pair by pair.
+
+    Raises:
+        ValueError: not as many real as generated images.
+    """
     if len(generated) != len(real) or not len(real):
         raise ValueError(f"{len(generated)} generated and {len(real)} real images are no pairs")
 
@@ -160,10 +178,7 @@ def pair_measures(
         chosen = np.resize(np.arange(start, min(start + _BATCH, len(real))), _BATCH)
         made = score(*(jnp.asarray(a[chosen], jnp.float32) for a in (generated, real)))
         parts.append({k: np.asarray(v)[: len(real) - start] for k, v in made.items()})
-    values = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-    return tuple(
-        _mean_measure(2, name, metric, found, subjects, seed) for metric, found in values.items()
-    )
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
 
 def label_fidelity(
@@ -242,5 +257,8 @@ def _mean_measure(level, name, metric, values, subjects, seed) -> Measure:
     by_subject = [
         float(np.nanmean(values[np.asarray(subjects) == s])) for s in dict.fromkeys(subjects)
     ]
+    if np.isinf(by_subject).any():  # PSNR of equal images
+        nan = float("nan")
+        return Measure(level, name, metric, float(np.mean(by_subject)), nan, nan, len(values))
     around = mean_interval(by_subject, resamples=999, seed=seed)
     return Measure(level, name, metric, around.mean, around.low, around.high, len(values))

@@ -93,6 +93,9 @@ def test_pairs_and_label_fidelity(hearts):
     assert label_fidelity(perfect, whole, 8).value == 1
     wrong = dataclasses.replace(whole, labels=np.roll(whole.labels, 1, 0))
     assert label_fidelity(perfect, wrong, 8).value < 0.9
+    equal = {m.metric: m for m in pair_measures(whole.images, whole.images, whole.subjects, PLAIN)}
+    assert equal["psnr"].value == np.inf and np.isnan(equal["psnr"].low)
+    assert equal["ssim"].value == pytest.approx(1)
 
 
 def test_copies_are_found(hearts):

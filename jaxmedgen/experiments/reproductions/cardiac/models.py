@@ -21,7 +21,7 @@ from jaxmedgen.experiments.reproductions.cardiac.judges import (
     without_heart,
 )
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.synthetic.realism import pair_measures
+from jaxmedgen.experiments.synthetic.realism import pair_values
 from jaxmedgen.experiments.training import train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.systems.synthesis.conditional_gan import LabelToImageGan
@@ -119,10 +119,9 @@ def _config(options: Options, argument: str, seed: int):
 def quality(judges: Judges, real: Slices, made: np.ndarray) -> dict[str, float]:
     """Fidelity to the label maps, and distance to the real slices."""
     outside = merge_tissues(real.label, 4) == 0
-    names = tuple(map(str, range(len(made))))
-    pairs = pair_measures(made, real.image, names, judges.extractor, data_range=2.0)
+    pairs = pair_values(made, real.image, judges.extractor, data_range=2.0)
     return {
-        **{m.metric: m.value for m in pairs if m.metric in PAIRED},
+        **{name: float(pairs[name].mean()) for name in PAIRED},
         "kid": judges.kernel_distance(real.image, made),
         "dice": float(np.nanmean(judges.fidelity(made, real.label))),
         "fid": judges.distance(real.image, made),

@@ -112,7 +112,7 @@ def draw(factors: Float[np.ndarray, "7"], shape: tuple[int, ...]) -> Float[np.nd
 def _pieces(kind: int, curvature: float) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the straight pieces of all strokes of a class, bent sideways."""
     starts, ends = [], []
-    t = np.linspace(0, 1, _PIECES + 1)[:, None]
+    t = np.linspace(0, 1, (_PIECES if curvature else 1) + 1)[:, None]
     for first, last in np.asarray(_STROKES[kind]) * _SIZE:
         along = last - first
         normal = np.array([-along[1], along[0]])

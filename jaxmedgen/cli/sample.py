@@ -11,11 +11,14 @@ A trained model of label maps (configs/label_deformation.py) writes label stacks
 record of what each was made of.
 A trained model of deformations (configs/it_vae.py) moves its training subjects with their labels;
 one that translates (configs/genseg.py) shows its test subjects in every domain.
+A trained VAE of shapes (configs/vae.py) draws from its prior, for a --condition if it has one.
 
 examples:
   bin/sample --config configs/synthseg.py --count 8 --output work/samples
   bin/sample --workdir work/synthseg --count 8 --output work/samples
   bin/sample --workdir work/cardiac --count 100 --layout nnunet --output work/Dataset900_Synthetic
+  bin/sample --workdir work/cvae --condition 3 --count 16 --output work/threes
+  bin/sample --workdir work/vae --method interpolation --count 8 --output work/between
   bin/sample --workdir work/cardiac --labels labels/ --style scan.nii.gz --output work/restyled
 """
 
@@ -39,7 +42,11 @@ def main(arguments: Sequence[str]) -> int:
         "--method",
         default="",
         help="of models of label maps: equalised, between, targeted, pathology, elastic, "
-        "right_elastic or morphology",
+        "right_elastic or morphology; of VAEs of shapes: prior, interpolation, uncertainty, or the "
+        "latent level that alone is random",
+    )
+    parser.add_argument(
+        "--condition", default="", help="of conditional VAEs: a class, or numbers such as 1,0.5"
     )
     options = parser.parse_args(arguments)
     if options.workdir and overrides:
@@ -73,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         options.seed,
         options.method,
         options.layout,
+        options.condition,
     )
     print(f"wrote {options.count} samples to {options.output}")
     return 0

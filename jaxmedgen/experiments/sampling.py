@@ -9,16 +9,18 @@ from jaxmedgen.data.build import build_sources
 from jaxmedgen.experiments.label_files import write_label_maps
 from jaxmedgen.experiments.runs import as_seen, open_run
 from jaxmedgen.experiments.samples import Layout, write_deformed, write_samples
+from jaxmedgen.experiments.shape_files import write_shapes
 from jaxmedgen.experiments.translations import write_translated
 from jaxmedgen.systems.base import (
     CanCodeLabels,
     CanDeform,
+    CanGenerate,
     CanSample,
     CanTranslate,
     build_system,
 )
 
-_NEEDS_TRAINING = CanDeform | CanTranslate | CanCodeLabels
+_NEEDS_TRAINING = CanDeform | CanTranslate | CanCodeLabels | CanGenerate
 
 
 def sample_run(
@@ -29,6 +31,7 @@ def sample_run(
     seed: int,
     method: str = "",
     layout: Layout = "plain",
+    condition: str = "",
 ) -> None:
     """Writes `count` labelled synthetic scans and ``samples.png``.
 
@@ -40,8 +43,9 @@ def sample_run(
         output: folder.
         count: samples.
         seed: of the samples.
-        method: for models of label maps.
+        method: for models of label maps and of latent levels.
         layout: of the files of labelled images, see `experiments.samples`.
+        condition: for models of latent levels, see `experiments.shape_files`.
 
     Raises:
         ValueError: the system has no sampler, or no methods.
@@ -56,8 +60,10 @@ def sample_run(
     else:
         sources = build_sources(config.data)
         system = build_system(config, sources.info)
-    if method and not isinstance(system, CanCodeLabels):
+    if method and not isinstance(system, CanCodeLabels | CanGenerate):
         raise ValueError(f"--method {method} is for models of label maps, not {config.system}")
+    if condition and not isinstance(system, CanGenerate):
+        raise ValueError(f"--condition {condition} is for models of shapes, not {config.system}")
     if isinstance(system, CanSample):
         write_samples(config, sources, system, variables, output, count, seed, layout)
     elif isinstance(system, _NEEDS_TRAINING) and not variables:
@@ -69,5 +75,7 @@ def sample_run(
         write_translated(sources, system, variables, output, count, seed)
     elif isinstance(system, CanCodeLabels):
         write_label_maps(sources, system, variables, output, count, seed, method)
+    elif isinstance(system, CanGenerate):
+        write_shapes(sources, system, variables, output, count, seed, method, condition)
     else:
         raise ValueError(f"{config.system} has no sampler")

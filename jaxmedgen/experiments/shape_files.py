@@ -1,0 +1,130 @@
+"""Shapes and images that a model with latent levels makes, as NIfTI files and a picture.
+
+Methods: ``prior`` (draws; a level's name makes that level alone random), ``interpolation`` (between
+two held-out subjects), ``uncertainty`` (mean and standard deviation of posterior draws).
+"""
+
+import pathlib
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmedgen.data.build import Sources
+from jaxmedgen.data.nifti import write_volume
+from jaxmedgen.experiments.shape_generation import batch_of, draw, interpolate, uncertainty
+from jaxmedgen.experiments.shape_scores import image_rows
+from jaxmedgen.nets.gaussian_heads import check_classes
+from jaxmedgen.report.pictures import save_png
+from jaxmedgen.systems.base import CanGenerate, PlayerVariables
+from jaxmedgen.train.environment import write_json
+from jaxmedgen.types import Batch
+
+METHODS = ("prior", "interpolation", "uncertainty")
+_COLUMNS = 8
+
+
+def write_shapes(
+    sources: Sources,
+    system: CanGenerate,
+    variables: PlayerVariables,
+    output: pathlib.Path,
+    count: int,
+    seed: int,
+    method: str = "",
+    condition: str = "",
+) -> None:
+    """Writes ``images/``, ``labels/`` of masks, ``samples.png`` and ``samples.json``.
+
+    Args:
+        sources: conditions are those of held-out subjects in turn, unless one is given.
+        system: the model.
+        variables: of its trained state.
+        output: folder.
+        count: samples; points of an interpolation.
+        seed: of the draws.
+        method: one of `METHODS` or a latent level; ``prior`` by default.
+        condition: a class, or numbers separated by commas, for all samples.
+
+    Raises:
+        ValueError: an unknown method or level, a condition that the model does not have.
+    """
+    method = method or "prior"
+    known = (*METHODS, *system.levels)
+    if method not in known:
+        raise ValueError(f"--method {method}: choose one of {', '.join(known)}")
+    held = sources.test if len(sources.test) else sources.train
+    rng = np.random.default_rng(seed)
+    if method == "interpolation":
+        pair = conditioned(system, batch_of(held, rng.choice(len(held), 2, False)), condition)
+        rows = {"image": interpolate(system, variables, pair, count)}
+    else:
+        chosen = batch_of(held, rng.permutation(np.arange(count) % len(held)))
+        batch = conditioned(system, chosen, condition)
+        if method == "uncertainty":
+            mean, deviation = uncertainty(system, variables, batch, seed)
+            rows = {"image": mean, "deviation": deviation}
+        else:
+            level = None if method == "prior" else method
+            rows = {"image": draw(system, variables, batch, seed, level)}
+    spacing = sources.info.spacing
+    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
+    for name, images in rows.items():
+        for number, image in enumerate(images):
+            path = output / f"{name}s" / f"sample_{number:04d}.nii.gz"
+            write_volume(path, image[..., 0] if image.shape[-1] == 1 else image, affine)
+    if sources.info.num_classes > 1:
+        for number, image in enumerate(rows["image"]):
+            label = np.where(image.max(-1) > 0.5, image.argmax(-1) + 1, 0).astype(np.uint8)
+            write_volume(output / "labels" / f"sample_{number:04d}.nii.gz", label, affine)
+    shown = [x[i : i + _COLUMNS] for x in rows.values() for i in range(0, len(x), _COLUMNS)]
+    shown = [x for x in shown if len(x) == len(shown[0])]
+    save_png(output / "samples.png", image_rows(shown))
+    write_json(
+        output / "samples.json",
+        {"method": method, "condition": condition, "seed": seed, "count": count},
+    )
+
+
+def conditioned(system: CanGenerate, batch: Batch, condition: str) -> Batch:
+    """The batch with one condition for all of its samples.
+
+    Args:
+        system: the model.
+        batch: records.
+        condition: a class, or numbers separated by commas; empty leaves the batch alone.
+
+    Raises:
+        ValueError: the model has no such condition, or the value does not fit it.
+    """
+    if not condition:
+        return batch
+    names = getattr(system, "condition_keys", ())
+    if not names:
+        raise ValueError(f"--condition {condition}: the model has no condition (arm=cvae has)")
+    name = names[0]
+    like = batch[name]
+    try:
+        values = np.array([float(part) for part in condition.split(",")])
+    except ValueError:
+        raise ValueError(
+            f"--condition {condition}: give a class or numbers such as 1,0.5"
+        ) from None
+    size = like[0].size
+    if values.size != size or like.ndim > 2:
+        raise ValueError(
+            f"--condition {condition}: '{name}' has {size} numbers"
+            + (" a sample; it is an image, taken from held-out subjects" if like.ndim > 2 else "")
+        )
+    if not jnp.issubdtype(like.dtype, jnp.floating):
+        classes = _classes(system)
+        if values[0] != int(values[0]):
+            raise ValueError(f"--condition {condition}: '{name}' is a class: give a whole number")
+        check_classes(values.astype(np.int64), classes, f"--condition: '{name}'")
+    wide = np.broadcast_to(values.reshape(like.shape[1:]), like.shape)
+    made: Mapping = {**batch, name: jnp.asarray(wide, like.dtype)}
+    return made
+
+
+def _classes(system) -> int:
+    return next(each.classes for each in system.net.conditions if each.kind == "class")

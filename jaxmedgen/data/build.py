@@ -23,6 +23,7 @@ from jaxmedgen.data.phantoms.rotated_textures import RotatedTextures
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.phantoms.short_axis import ShortAxis
 from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
+from jaxmedgen.data.phantoms.vessel_junctions import VesselJunctions
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import (
@@ -39,6 +40,7 @@ from jaxmedgen.data.stacks import stack_samples
 KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
     *("short_axis", "short_axis_stack", "heart_slices", "late_enhancement", "cluttered_digits"),
+    "vessel_junctions",
     *("left_ventricle", "hippocampus", "hemispheres", "mnist", "folder", "tfds"),
 )
 
@@ -48,6 +50,7 @@ _NUMBERED = {
     "glyphs": Glyphs,
     "left_ventricle": LeftVentricles,
     "hippocampus": Hippocampi,
+    "vessel_junctions": VesselJunctions,
 }
 """Phantoms of a size, a shape, a seed and a first number."""
 

@@ -35,6 +35,7 @@ setuptools.setup(
         "jaxtyping",
         "jinja2",
         "matplotlib",
+        "meshio>=5.3",
         "ml_collections>=1.0",
         "nibabel>=5",
         "nilearn>=0.11",

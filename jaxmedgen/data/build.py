@@ -11,6 +11,8 @@ from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.mnist import Digits
 from jaxmedgen.data.phantoms.brain import BrainCohort
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_parts
+from jaxmedgen.data.phantoms.digit_masks import DigitMasks
+from jaxmedgen.data.phantoms.ellipses import Ellipses
 from jaxmedgen.data.phantoms.glyphs import Glyphs
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.phantoms.hippocampus import Hippocampi
@@ -24,6 +26,7 @@ from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.phantoms.short_axis import ShortAxis
 from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
 from jaxmedgen.data.phantoms.vessel_junctions import VesselJunctions
+from jaxmedgen.data.planes import plane_parts
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import (
@@ -39,9 +42,9 @@ from jaxmedgen.data.stacks import stack_samples
 
 KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
+    *("ellipses", "digit_masks", "vessel_junctions"),
     *("short_axis", "short_axis_stack", "heart_slices", "late_enhancement", "cluttered_digits"),
-    "vessel_junctions",
-    *("left_ventricle", "hippocampus", "hemispheres", "mnist", "folder", "tfds"),
+    *("left_ventricle", "hippocampus", "hemispheres", "fetal_skull", "mnist", "folder", "tfds"),
 )
 
 _NUMBERED = {
@@ -50,6 +53,8 @@ _NUMBERED = {
     "glyphs": Glyphs,
     "left_ventricle": LeftVentricles,
     "hippocampus": Hippocampi,
+    "ellipses": Ellipses,
+    "digit_masks": DigitMasks,
     "vessel_junctions": VesselJunctions,
 }
 """Phantoms of a size, a shape, a seed and a first number."""
@@ -84,7 +89,9 @@ def build_sources(data: Any) -> Sources:
         ValueError: unknown kind, or fewer subjects than asked for.
         DataError: broken or missing files in a folder, all listed.
     """
-    if data.kind == "brain":
+    if data.get("planes"):
+        parts = plane_parts(data)
+    elif data.kind == "brain":
         parts = _brain(data)
     elif data.kind == "lesions":
         parts = _lesions(data)

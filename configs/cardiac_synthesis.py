@@ -98,9 +98,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "spacing": "native",
                 "crop_to_nonzero": False,
                 "normalization": "none",
-                "train": 600,
+                "train": 0 if volumes else 600,  # 0: all of a folder
                 "validation": 0,
-                "test": 200,
+                "test": 0 if volumes else 200,
                 "seed": 0,
             },
             "patch_size": (),

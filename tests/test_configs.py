@@ -66,3 +66,20 @@ def test_simulated_studies_have_images_and_coarse_test_labels(tmp_path):
     assert sources.test[0]["image"].shape == (12, 12, 12, 1)
     assert sources.info.class_names == sources.test.info.class_names
     assert set(np.unique(sources.test[0]["label"])) <= {0, 1, 2}
+
+
+def test_cardiac_synthesis_takes_all_volumes_of_a_folder(tmp_path):
+    for k in range(3):
+        image = np.random.default_rng(k).random((40, 36, 6)).astype(np.float32)
+        label = np.zeros(image.shape, np.uint8)
+        label[10:20, 10:20, 1:5] = 1 + k
+        affine = np.diag([2.0, 2.0, 8.0, 1.0])
+        for name, array in (("imagesTr", image), ("labelsTr", label)):
+            end = "_0000" if name == "imagesTr" else ""
+            (tmp_path / name).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(array, affine), tmp_path / name / f"heart_{k}{end}.nii.gz")
+    overrides = {"data.kind": "folder", "data.folder": str(tmp_path), "data.train": "0"}
+    config = load_config("cardiac_synthesis:cpu,data=volumes", overrides)
+    sources = build_sources(config.data)
+    assert len(sources.train) == 3 * 16 and not len(sources.test)
+    assert sources.train[0]["image"].shape == (64, 64, 1)

@@ -11,10 +11,16 @@ from jaxmedgen.experiments.synthetic.scar_report import (
 )
 
 WHY = (
-    "Scar as bright as blood is told from it by shape alone, and the intervals over 20 subjects "
-    "are wide. The cascade's last network learns with true myocardium and sees predicted ones in "
-    "the test; whether that, its 300 steps, or the augmentation of its mask channel costs the "
-    "cascade its scar was not investigated."
+    "Where the cascade loses its scar was looked for with the networks of the first two seeds and "
+    "40 subjects that are no test subjects. In those with scar the direct network has Dice 0.59 "
+    "and 0.57, the cascade 0.47 and 0.44, with true boxes 0.48 both times, and with the true "
+    "myocardium 0.89 and 0.88: all is lost by the myocardium network, which takes scar at the "
+    "inside of the wall, as bright as blood, for blood. In its Dice scar is a small part of the "
+    "muscle, while the direct network has a class of its own for it. A scar network that learned "
+    "with predicted myocardium (of the same network, or of one that had not seen the subject) "
+    "instead of true one had 0.45 to 0.49, twice the steps 0.46 (one seed); neither was adopted. "
+    "The crop shows nothing that the phantoms' whole images do not: what a cascade gains on scans "
+    "with a large field of view cannot be gained here."
 )
 
 

@@ -1,9 +1,11 @@
 """What any model with latent levels can make: draws, paths between subjects, uncertainty.
 
-Functions of a system that `CanGenerate`; all arrays leave as numpy. Batches larger than `CHUNK` are
-worked through in equal parts, so that each function compiles once.
+Functions of a system that `CanGenerate`; all arrays leave as numpy. Variables are arguments of what
+is compiled, so that models of one kind share a program of the compilation cache. Batches larger
+than `CHUNK` are worked through in equal parts, so that each function compiles once.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +22,7 @@ from jaxmedgen.types import Batch
 CHUNK = 100
 
 
-def batch_of(source: Source, indices: Sequence[int]) -> Batch:
+def batch_of(source: Source, indices: Sequence[int] | np.ndarray) -> Batch:
     """The records of some subjects, stacked."""
     records = [source[int(i)] for i in indices]
     return {name: jnp.asarray(np.stack([r[name] for r in records])) for name in records[0]}
@@ -94,12 +96,13 @@ def draw(
     """
 
     @jax.jit
-    def make(batch, keys):
+    def make(variables, batch, keys):
         latents = system.prior_levels(variables, level_noise(system, keys, level), batch)
         return system.decode_levels(variables, latents, batch)
 
     count = len(next(iter(batch.values())))
-    return in_chunks(make, batch, jax.random.split(jax.random.key(seed), count))
+    keys = jax.random.split(jax.random.key(seed), count)
+    return in_chunks(functools.partial(make, variables), batch, keys)
 
 
 def reconstruct(
@@ -108,11 +111,11 @@ def reconstruct(
     """Images of the posterior means."""
 
     @jax.jit
-    def make(batch):
+    def make(variables, batch):
         means = {k: mean for k, (mean, _) in system.encode_levels(variables, batch).items()}
         return system.decode_levels(variables, means, batch)
 
-    return in_chunks(make, batch)
+    return in_chunks(functools.partial(make, variables), batch)
 
 
 def interpolate(
@@ -142,11 +145,11 @@ def interpolate(
         return (1 - share) * x[:1] + share * x[1:]
 
     @jax.jit
-    def make(pair):
+    def make(variables, pair):
         means = {k: mean for k, (mean, _) in system.encode_levels(variables, pair).items()}
         return system.decode_levels(variables, *jax.tree.map(between, (means, dict(pair))))
 
-    return np.asarray(make(dict(pair)))
+    return np.asarray(make(variables, dict(pair)))
 
 
 def traverse(
@@ -161,13 +164,13 @@ def traverse(
     count, moved = len(values), jnp.asarray(values, jnp.float32)
 
     @jax.jit
-    def make(subject):
+    def make(variables, subject):
         means = {k: mean for k, (mean, _) in system.encode_levels(variables, subject).items()}
         means, given = jax.tree.map(lambda x: jnp.repeat(x, count, 0), (means, dict(subject)))
         means = {**means, level: means[level].at[:, dimension].set(moved)}
         return system.decode_levels(variables, means, given)
 
-    return np.asarray(make(dict(subject)))
+    return np.asarray(make(variables, dict(subject)))
 
 
 def uncertainty(
@@ -195,7 +198,7 @@ def uncertainty(
         raise ValueError(f"source '{source}': choose posterior or prior")
 
     @jax.jit
-    def make(batch, keys):
+    def make(variables, batch, keys):
         posterior = system.encode_levels(variables, batch) if source == "posterior" else None
 
         def one(number):
@@ -210,4 +213,5 @@ def uncertainty(
         return made.mean(0), made.std(0)
 
     count = len(next(iter(batch.values())))
-    return in_chunks(make, batch, jax.random.split(jax.random.key(seed), count))
+    keys = jax.random.split(jax.random.key(seed), count)
+    return in_chunks(functools.partial(make, variables), batch, keys)

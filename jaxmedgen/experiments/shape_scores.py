@@ -3,6 +3,7 @@
 Masks (data with foreground classes) are compared by Dice at 0.5, images by root mean squares.
 """
 
+import functools
 import pathlib
 from typing import Any
 
@@ -67,9 +68,8 @@ def shape_scores(
         truth, back = truth[held_out], back[held_out]
     scores["generalisation"] = float(shape_model.generalisation(back, truth, distances).mean())
     scores["specificity"] = float(shape_model.specificity(made, known, distances).mean())
-    means = in_chunks(
-        jax.jit(lambda b: {k: q[0] for k, q in system.encode_levels(variables, b).items()}), held
-    )
+    encode = jax.jit(lambda v, b: {k: q[0] for k, q in system.encode_levels(v, b).items()})
+    means = in_chunks(functools.partial(encode, variables), held)
     for name, mean in means.items():
         key = "active_units" if len(means) == 1 else f"active_units_{name}"
         scores[key] = float(active_units(mean))
@@ -84,9 +84,8 @@ def bound_scores(
         return {}
     keys = jax.random.split(jax.random.key(seed), len(next(iter(batch.values()))))
     try:
-        found = in_chunks(
-            jax.jit(lambda b, k: system.bounds(variables, k, b, draws)._asdict()), batch, keys
-        )
+        bounds = jax.jit(lambda v, b, k: system.bounds(v, k, b, draws)._asdict())
+        found = in_chunks(functools.partial(bounds, variables), batch, keys)
     except ValueError:  # the criterion is no likelihood
         return {}
     return {name: float(x.reshape(len(x), -1).sum(1).mean()) for name, x in found.items()}

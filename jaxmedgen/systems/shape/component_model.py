@@ -6,6 +6,7 @@ of a VAE. Sources are in `ops.principal_components`. One step on the whole train
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ class ComponentModel:
     def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
         """An empty model; the step fills it in."""
         del batch
-        size = int(jnp.prod(jnp.array(self.shape)))
+        size = math.prod(self.shape)
         params = {
             "mean": jnp.zeros(size),
             "components": jnp.zeros((self.latents, size)),

@@ -10,7 +10,8 @@ EXAMPLE = """Scores a trained run: Dice, IoU, HD95 and ASSD per class and case.
 
 Writes evaluation.json and evaluation.csv to the workdir, test metrics to metrics.jsonl and
 pictures to predictions/. A model that registers groups of images is scored by how well their
-labels agree afterwards: alignment.json and aligned/.
+labels agree afterwards: alignment.json and aligned/. A model of volumes from planes is scored for
+every set of views.
 
 With --real and --synthetic it compares two folders of labelled images instead: FID, KID,
 precision and recall, diversity, copies of training images, label fidelity. The report is

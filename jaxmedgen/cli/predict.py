@@ -10,8 +10,13 @@ EXAMPLE = """Segments a scan or a folder of scans: NIfTI in, NIfTI out on the sc
 With several channels, the files of a case are NAME_0000.nii.gz, NAME_0001.nii.gz, ...
 With --reference (a label file or folder of the same names) Dice and distances are reported too.
 
+A model of volumes from planes (configs/hcvae.py) takes a folder of NAME_axial.nii.gz,
+NAME_sagittal.nii.gz, NAME_coronal.nii.gz, of which some may be missing, and writes the volume, its
+uncertainty, a surface mesh (STL, VTK) and biometry.json.
+
 examples:
   bin/predict --workdir work/unet --input scan.nii.gz --output segmented/
+  bin/predict --workdir work/hcvae --input planes/ --output skulls/
   bin/predict --workdir work/unet --input scans/ --output segmented/ --reference labels/
 """
 

@@ -13,11 +13,12 @@ from jaxmedgen.data.postprocess import keep_largest_component
 from jaxmedgen.data.preprocess import invert_to_label
 from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
+from jaxmedgen.experiments.reconstruction.files import reconstruct_files
 from jaxmedgen.experiments.runs import TrainedRun, open_run, write_scores
 from jaxmedgen.experiments.training import predictor
 from jaxmedgen.metrics.segmentation import evaluate_case
 from jaxmedgen.report.pictures import save_png, three_planes
-from jaxmedgen.systems.base import CanPredict
+from jaxmedgen.systems.base import CanBuildVolume, CanPredict
 from jaxmedgen.train.environment import write_json
 
 
@@ -33,7 +34,9 @@ def predict_files(
     largest: bool = False,
     console: Console,
 ) -> dict[str, Scores]:
-    """Segments a scan or a folder of scans.
+    """Segments a scan or a folder of scans, or builds volumes from planes.
+
+    What a model of volumes from planes reads and writes is in `reconstruction.files`.
 
     Args:
         workdir: a trained run.
@@ -55,6 +58,9 @@ def predict_files(
         ValueError: the run's system does not segment.
     """
     run = open_run(workdir)
+    if isinstance(run.system, CanBuildVolume):
+        reconstruct_files(run, source, output, reference=reference, kind=kind, console=console)
+        return {}
     if not isinstance(run.system, CanPredict):
         raise ValueError(f"{run.config.system} does not segment")
     cases = _cases(source, max(len(run.info.channel_names), 1))

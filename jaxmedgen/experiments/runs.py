@@ -18,17 +18,22 @@ from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.label_images import LabelImages
 from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
+from jaxmedgen.data.planes import PlaneFolder
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
 from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
 from jaxmedgen.experiments.groupwise import evaluate_alignment
+from jaxmedgen.experiments.reconstruction.evaluation import evaluate_volumes
 from jaxmedgen.experiments.samples import write_samples
+from jaxmedgen.experiments.shape_scores import evaluate_shapes
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
 from jaxmedgen.metrics import tables
 from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import (
     CanAlign,
+    CanBuildVolume,
+    CanGenerate,
     CanPredict,
     CanSample,
     System,
@@ -198,6 +203,17 @@ def evaluate_run(
         evaluate_alignment(
             run.system, variables, _evaluation_source(run, data), workdir, console, step=step
         )
+        return []
+    if isinstance(run.system, CanBuildVolume):
+        variables, step = run.variables(kind)
+        size = int(run.config.data.shape[0])
+        cases = PlaneFolder(pathlib.Path(data), size) if data else _evaluation_source(run, None)
+        evaluate_volumes(run.system, variables, cases, workdir, console, step=step)
+        return []
+    if isinstance(run.system, CanGenerate) and not isinstance(run.system, CanPredict):
+        variables, step = run.variables(kind)
+        seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
+        evaluate_shapes(run.system, variables, seen, held, workdir, console, step)
         return []
     if not isinstance(run.system, CanPredict):
         raise ValueError(f"{run.config.system} does not segment: it has nothing to evaluate")

@@ -1,0 +1,1 @@
+"""Volumes built from planes: scores, tables, files and pictures."""

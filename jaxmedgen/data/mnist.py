@@ -65,7 +65,7 @@ class Digits:
         return self.size
 
     def __getitem__(self, index: int) -> Record:
-        """``image`` in [0, 1] and ``factors`` in the order of `FACTORS`, angles in radians."""
+        """``image`` in [0, 1], ``factors`` in the order of `FACTORS` (radians), ``kind``: digit."""
         rng = sample_generator(self.seed, self.first, index, self.size)
         images, labels = read_digits(self.folder)
         number = self.first + int(index)
@@ -78,7 +78,8 @@ class Digits:
         offset = centre - matrix @ (centre + shift * image.shape)
         moved = ndimage.affine_transform(image, matrix, offset, order=1)
         factors = np.array([labels[number], angle, *shift], np.float32)
-        return {"image": moved[..., None], "factors": factors}
+        kind = np.int32(labels[number])
+        return {"image": moved[..., None], "factors": factors, "kind": kind}
 
 
 @functools.lru_cache(maxsize=2)

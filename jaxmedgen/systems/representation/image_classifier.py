@@ -1,15 +1,15 @@
-"""Classification of whole images by a small residual network.
+"""Classification of whole images by a small network.
 
 Its main use is a feature extractor of the domain (`nets.feature_extractor`): trained on the real
 training images to tell vendors, diseases or phases, it stands in for networks that were trained on
-photographs. A key of
-the records holds the image's class.
+photographs. A key of the records holds the image's class.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,10 +18,11 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.nets.feature_extractor import ResNet
+from jaxmedgen.nets.image_classifiers import CNNClassifier, DenseNet, MLPClassifier
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
-from jaxmedgen.train.state import TrainState, create_state
+from jaxmedgen.train.players import init_image_player, player_settings
+from jaxmedgen.train.state import TrainState
 from jaxmedgen.types import Augment, Batch
 
 PLAYER = "classifier"
@@ -32,14 +33,14 @@ class ImageClassifier:
     """A classifier with its augmentation.
 
     Attributes:
-        net: the network.
+        net: the network; its outputs have ``logits``.
         settings: optimiser and weight averaging.
         augmentation: random transform of the images.
         channels: of the images.
         target: key of the batch that holds the images' classes.
     """
 
-    net: ResNet
+    net: nn.Module
     settings: PlayerSettings
     augmentation: Augment
     channels: int = 1
@@ -51,9 +52,7 @@ class ImageClassifier:
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
         """Fresh parameters for images of the batch's shape."""
-        image = jnp.zeros((1, *batch["image"].shape[1:-1], self.channels), jnp.float32)
-        init_key, run_key = jax.random.split(key)
-        return create_state(run_key, {PLAYER: self.net.init(init_key, image)}, self.players())
+        return init_image_player(key, PLAYER, self.net, self.settings, batch, self.channels)
 
     def objectives(self) -> tuple[Objective, ...]:
         """Softmax cross-entropy."""
@@ -84,19 +83,23 @@ class ImageClassifier:
 
 def build(config: Any, info: DatasetInfo) -> ImageClassifier:
     """The system of a configuration; ``config.targets`` names the classes."""
-    rate = config.optimizer
     return ImageClassifier(
-        net=ResNet(len(config.targets), tuple(config.net.features), config.net.blocks),
-        settings=PlayerSettings(
-            optimizer(
-                rate.kind,
-                schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup),
-                clip_norm=rate.clip_norm or None,
-                weight_decay=rate.weight_decay,
-            ),
-            ema_decay=rate.ema_decay or None,
-        ),
+        net=_network(config.net, len(config.targets)),
+        settings=player_settings(config.optimizer, config.steps),
         augmentation=preset(config.augment.preset, info.spacing),
         channels=len(info.channel_names) or 1,
         target=config.target,
     )
+
+
+def _network(net: Any, classes: int) -> nn.Module:
+    """The network that ``config.net`` describes."""
+    kind = net.get("kind", "resnet")
+    if kind == "resnet":
+        return ResNet(classes, tuple(net.features), net.blocks)
+    if kind == "densenet":
+        return DenseNet(classes, net.depth, net.growth)
+    if kind not in ("mlp", "cnn"):
+        raise ValueError(f"net.kind='{kind}': choose resnet, mlp, cnn or densenet")
+    make = MLPClassifier if kind == "mlp" else CNNClassifier
+    return make(classes, tuple(net.features))

@@ -1,0 +1,116 @@
+"""Synthetic subjects of a Riemannian VAE, trained on the labelled subjects of one run.
+
+Images and label maps are modelled together and drawn from the inverse volume of the learned metric,
+so that a draw lies near the subjects and its labels fit its image. Large volumes are modelled on a
+coarser grid: what a few subjects determine is smooth anyway.
+"""
+
+import dataclasses
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxmedgen import configuration
+from jaxmedgen.data.build import Sources
+from jaxmedgen.data.sources import ArraySource, Source, subset
+from jaxmedgen.experiments.training import train
+from jaxmedgen.ops.resize import resize
+from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.train.progress import Progress
+
+STEPS = 400
+IMAGES = 4
+"""Synthetic subjects for each real one."""
+
+_VOXELS = 16384
+"""Of the grid that is modelled, at most."""
+_HIDDEN = 64
+_LATENTS = 6
+_DEVIATION = 0.5
+
+
+def synthetic_subjects(
+    config: ConfigDict, labelled: Source, folder: pathlib.Path, seed: int
+) -> ArraySource:
+    """`IMAGES` synthetic subjects for each labelled one.
+
+    A training that was stopped is gone on with, a finished one is read.
+
+    Args:
+        config: of the segmenter's training; its devices are taken.
+        labelled: the subjects of this run, and nobody else, of one size.
+        folder: of the training.
+        seed: of the training and of the draws.
+
+    Raises:
+        ValueError: no subjects, or subjects of different sizes.
+    """
+    if len(labelled) == 0:
+        raise ValueError("no labelled subjects: a model of them needs some")
+    shapes = {np.shape(labelled[i]["label"]) for i in range(len(labelled))}
+    if len(shapes) > 1:
+        raise ValueError(f"subjects of sizes {sorted(shapes)}: crop them to one, set data.shape")
+    (shape,) = shapes
+    factor = max(1, math.ceil((math.prod(shape) / _VOXELS) ** (1 / len(shape))))
+    seen = _coarse(labelled, factor)
+    made = _config(config, seen, seed)
+    system = build_system(made, seen.info)
+    nobody = subset(seen, ())
+    cache = jax.config.jax_compilation_cache_dir
+    result = train(
+        made,
+        Sources(seen, nobody, nobody, seen.info),
+        system,
+        folder,
+        progress=Progress(quiet=True),
+        cache=pathlib.Path(cache) if cache else None,
+    )
+    channels = system.content.image_channels
+
+    @jax.jit
+    def draw(variables, keys):
+        means = system.decode(variables, system.draw(variables, keys[None]))[0]
+        large = resize(means, shape)
+        label = jnp.argmax(large[..., channels:], -1).astype(jnp.int32)
+        return large[..., :channels], label
+
+    variables = evaluation_variables(result.state)
+    keys = jax.random.split(jax.random.key(seed), IMAGES * len(labelled)).reshape(-1, IMAGES)
+    records, names = [], []
+    for subject, few in enumerate(keys):
+        image, label = map(np.asarray, draw(variables, few))
+        records += [{"image": i, "label": k} for i, k in zip(image, label)]
+        name = labelled.info.case_names[subject]
+        names += [f"{name}-synthetic-{number}" for number in range(IMAGES)]
+    return ArraySource(records, dataclasses.replace(labelled.info, case_names=tuple(names)))
+
+
+def _coarse(labelled: Source, factor: int) -> ArraySource:
+    """Images averaged over blocks, labels of the blocks' middle voxels."""
+    records = []
+    for i in range(len(labelled)):
+        image, label = (np.asarray(labelled[i][k]) for k in ("image", "label"))
+        shape = tuple(-(-n // factor) for n in label.shape)
+        middle = np.ix_(*(np.minimum(np.arange(n) * factor + factor // 2, m - 1)
+                          for n, m in zip(shape, label.shape)))  # fmt: skip
+        small = np.asarray(resize(jnp.asarray(image[None], jnp.float32), shape)[0])
+        records.append({"image": small, "label": label[middle].astype(np.int32)})
+    return ArraySource(records, labelled.info)
+
+
+def _config(config: ConfigDict, seen: Source, seed: int) -> ConfigDict:
+    """The `rhvae` configuration for images and labels of the subjects' shape."""
+    made = configuration.load_config("rhvae:cpu,arm=both")
+    with made.unlocked():
+        made.seed, made.steps, made.checkpoint_every = seed, STEPS, STEPS
+        made.batch_size = made.data.train = made.model.subjects = len(seen)
+        made.data.shape = tuple(int(n) for n in np.shape(seen[0]["label"]))
+        made.model.update(kinds=1, condition="", likelihood="gaussian", deviation=_DEVIATION)
+        made.model.update(latents=_LATENTS, hidden=_HIDDEN)
+        made.parallel = config.parallel
+        made.parallel.data = 1  # one batch of all subjects, whatever their number
+    return made

@@ -11,6 +11,7 @@ imaging of the heart", Circulation 105, 2002.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -18,6 +19,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
+from jaxmedgen.metrics.laplace_thickness import laplace_thickness
+
+Method = Literal["distance", "laplace"]
 SEGMENTS = 17
 _APEX = 0.06
 """Share of the length that is the apical cap, segment 17."""
@@ -49,17 +53,23 @@ def cavity(muscle: Bool[np.ndarray, "d h w"]) -> Bool[np.ndarray, "d h w"]:
 
 
 def wall_surface(
-    probability: Shaped[np.ndarray, "d h w"], spacing: Sequence[float | int]
+    probability: Shaped[np.ndarray, "d h w"],
+    spacing: Sequence[float | int],
+    method: Method | str = "distance",
 ) -> WallSurface:
     """Wall thickness at every vertex of the inner surface.
 
     Args:
         probability: of muscle, or a mask.
         spacing: mm a voxel along every axis.
+        method: ``distance`` to the outer surface, or ``laplace``: along field lines, in steps of a
+            voxel, see `laplace_thickness`.
 
     Raises:
-        ValueError: the muscle encloses nothing.
+        ValueError: the muscle encloses nothing; another method.
     """
+    if method not in ("distance", "laplace"):
+        raise ValueError(f"method='{method}': choose distance or laplace")
     probability = np.asarray(probability, np.float64)
     muscle = probability > 0.5
     blood = cavity(muscle)
@@ -75,7 +85,15 @@ def wall_surface(
     base = (planes[-1] - 0.5) * spacing[0]
     inner, faces = _below(inner, faces, base)
     outer = outer[outer[:, 0] <= base + spacing[0]]
-    thickness, _ = cKDTree(outer).query(inner)
+    if method == "distance":
+        thickness, _ = cKDTree(outer).query(inner)
+    else:
+        beyond = np.zeros_like(muscle)
+        beyond[planes[-1] + 1 :] = True
+        field = laplace_thickness(muscle, blood, spacing, beyond)
+        measured = np.argwhere(np.isfinite(field))
+        _, nearest = cKDTree(measured * np.asarray(spacing)).query(inner)
+        thickness = field[tuple(measured[nearest].T)]
     middle = ndimage.center_of_mass(blood)
     across = inner[:, 1:] - np.asarray(middle[1:]) * np.asarray(spacing[1:])
     apex = inner[:, 0].min()

@@ -7,6 +7,7 @@ import scipy.linalg
 from jaxmedgen.data.phantoms import left_ventricle as lv
 from jaxmedgen.metrics import ventricle_wall as wall
 from jaxmedgen.metrics.classification import classification_scores, wilson_interval
+from jaxmedgen.metrics.laplace_thickness import laplace_thickness
 from jaxmedgen.metrics.laplacian_eigenmaps import laplacian_eigenmap
 
 
@@ -21,6 +22,21 @@ def test_a_spherical_shell_has_its_thickness_everywhere():
     assert surface.faces.max() < len(surface.points)
     with pytest.raises(ValueError, match="encloses"):
         wall.wall_surface(np.zeros((8, 8, 8)), (1.0, 1.0, 1.0))
+
+
+def test_lines_of_laplace_measure_a_slab_and_a_shell():
+    """A slab of 4 voxels of 1.5 mm exactly; a shell between spheres of 8 and 14 mm nearly."""
+    depth, row, column = np.indices((10, 6, 6))
+    slab = (depth > 2) & (depth < 7)
+    middle = (abs(row - 2.5) < 2) & (abs(column - 2.5) < 2)
+    found = laplace_thickness(slab & middle, depth <= 2, (1.5, 1.0, 1.0), slab & ~middle)
+    np.testing.assert_allclose(found[3:7, 1:5, 1:5], 6.0, atol=1e-6)
+    radius = np.sqrt(sum((a - 15.5) ** 2 for a in np.indices((32, 32, 32))))
+    shell = laplace_thickness((radius >= 8) & (radius < 14), radius < 8, (1.0, 1.0, 1.0))
+    found = shell[np.isfinite(shell)]
+    assert abs(np.median(found) - 6.0) < 0.3 and np.quantile(abs(found - 6.0), 0.9) < 1.0
+    with pytest.raises(ValueError, match="no thickness"):
+        laplace_thickness(radius < 8, radius < 0, (1.0, 1.0, 1.0))
 
 
 def test_the_thick_septum_shows_in_its_segments():

@@ -66,7 +66,6 @@ def get_config(argument: str = "") -> ConfigDict:
             "seed": 0,
             "accumulate": 1,
             "log_every": 20,
-            "show_every": 0,
             "eval_every": 0,
             "checkpoint_every": 200,
             "profile_at": -1,

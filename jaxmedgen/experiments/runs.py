@@ -25,6 +25,7 @@ from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
 from jaxmedgen.experiments.groupwise import evaluate_alignment
 from jaxmedgen.experiments.reconstruction.evaluation import evaluate_volumes
+from jaxmedgen.experiments.remodelling.evaluation import evaluate_classes
 from jaxmedgen.experiments.samples import write_samples
 from jaxmedgen.experiments.shape_scores import evaluate_shapes
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
@@ -33,6 +34,7 @@ from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import (
     CanAlign,
     CanBuildVolume,
+    CanClassify,
     CanGenerate,
     CanPredict,
     CanSample,
@@ -214,6 +216,8 @@ def evaluate_run(
         variables, step = run.variables(kind)
         seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
         evaluate_shapes(run.system, variables, seen, held, workdir, console, step)
+        if isinstance(run.system, CanClassify):
+            evaluate_classes(run.system, variables, held, workdir, console, step)
         return []
     if not isinstance(run.system, CanPredict):
         raise ValueError(f"{run.config.system} does not segment: it has nothing to evaluate")

@@ -113,6 +113,14 @@ class LadderShapeVae:
         """Mean and log-variance by level, along the path of means."""
         return self._encode(variables, image).posteriors
 
+    def divergences(
+        self, variables: PlayerVariables, image: Float[Array, " b *s c"]
+    ) -> dict[str, Float[Array, " b"]]:
+        """KL of each level in nats, along the path of means."""
+        found = self._encode(variables, image)
+        pairs = {name: (*found.posteriors[name], *found.priors[name]) for name in self.levels}
+        return {name: gaussian_kl(*pair).sum(-1) for name, pair in pairs.items()}
+
     def encode_levels(
         self, variables: PlayerVariables, batch: Batch
     ) -> dict[str, tuple[Float[Array, " b _"], Float[Array, " b _"]]]:
@@ -189,18 +197,6 @@ class LadderShapeVae:
         """Class probabilities of the posterior means."""
         latents = self._encode(variables, image).latents
         return jax.nn.softmax(self.scores(variables, latents[self.top]))
-
-    def show(
-        self, variables: PlayerVariables, keys: Key[Array, " b"], batch: Batch
-    ) -> dict[str, Float[Array, " b *s c"]]:
-        """First channel of shapes, their reconstructions and draws of the prior."""
-        drawn = self.prior_levels(variables, self._noise(keys), batch)
-        rows = {
-            "shapes": batch["image"],
-            "reconstructions": self.reconstruct(variables, batch["image"]),
-            "prior": self.decode(variables, drawn["z0"]),
-        }
-        return {name: row[..., :1] for name, row in rows.items()}
 
     def _encode(self, variables, image) -> LadderOutputs:
         noise = {name: jnp.zeros((image.shape[0], size)) for name, size in self.levels.items()}

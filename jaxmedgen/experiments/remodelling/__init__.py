@@ -1,0 +1,1 @@
+"""Shapes of two classes: what a classifying VAE knows of them, and how it shows it."""

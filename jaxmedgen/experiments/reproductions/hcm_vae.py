@@ -1,0 +1,169 @@
+"""``bin/reproduce hcm_vae``: a VAE of ventricles whose latent vector tells hypertrophy.
+
+Five arms and three seeds (training and subjects), principal components and clinical indices, the
+walk from healthy to diseased, another population.
+"""
+
+import numpy as np
+
+from jaxmedgen.experiments.remodelling import baselines, pictures
+from jaxmedgen.experiments.remodelling.navigation import Walk, walk
+from jaxmedgen.experiments.remodelling.outcome import observe
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
+from jaxmedgen.experiments.reproductions.remodelling.models import (
+    Model,
+    above,
+    at_least,
+    at_most,
+    external,
+    mean_accuracy,
+    model_table,
+    trained,
+)
+from jaxmedgen.metrics.classification import wilson_interval
+from jaxmedgen.metrics.laplacian_eigenmaps import laplacian_eigenmap
+from jaxmedgen.metrics.ventricle_wall import thickness_map, wall_surface
+
+ARMS = ("vae-mlp", "two-stage", "beta0", "ae-mlp", "cnn")
+SEEDS = 3
+PUBLISHED = {
+    "accuracy, 200 subjects (100 HCM)": 1.0,
+    "accuracy, ACDC (20 HCM of 40)": 0.9,
+    "Dice ED / ES": "0.71 ± 0.07 / 0.78 ± 0.06",
+    "Hausdorff ED / ES, mm": "4.87 ± 1.23 / 5.09 ± 1.51",
+}
+NOTES = (
+    "Phantom ventricles, 32^3 voxels of 3.5 mm, 240 for training and 80 for testing a seed; the "
+    "published figures are of patients at 80^3 and of 96,000 steps. Hyperparameters are those of "
+    "the sheet's pilot, which was scored on a test set of one seed of such a phantom.",
+    "two-stage: the classifier's loss never reaches the encoder; the VAE rests after 70 % of the "
+    "steps. External: septal bumps of 0.6 of the amplitude, bodies 10 % larger, masks blurred by "
+    "3 mm. Walks stay within the largest norm of a training subject's latent mean.",
+    "The sheet's phantom has its first principal component at 20 % of the variance; this one, built"
+    " from the same description, is measured in the table.",
+)  # fmt: skip
+
+
+def reproduce(options: Options) -> Reproduction:
+    """Trains what is not trained yet and checks the claims."""
+    models = {arm: [trained(options, "hcm_vae", arm, s) for s in range(SEEDS)] for arm in ARMS}
+    joint = models["vae-mlp"]
+    rivals, rival_table = rival_part(joint)
+    walks, walk_table, shown = walk_part(joint)
+    accuracy = mean_accuracy(joint)
+    hits = sum(round(m.test.scores.accuracy * len(m.test.target)) for m in joint)
+    interval = wilson_interval(hits, sum(len(m.test.target) for m in joint))
+    outside = float(np.mean([external(m).scores.accuracy for m in joint]))
+    claims = (
+        Claim("(i) accuracy of VAE + MLP", ">= 0.9", accuracy, interval, accuracy >= 0.9),
+        at_least("(i) less the best PCA (t <= 10) + LR", accuracy - rivals["PCA"], 0.15),
+        at_least("(i) less ED mass + LR", accuracy - rivals["mass"], 0.2),
+        at_most("(ii) CNN less VAE + MLP", mean_accuracy(models["cnn"]) - accuracy, 0.05),
+        *walks,
+        above("(iv) joint less two-stage", accuracy - mean_accuracy(models["two-stage"]), 0),
+        above("(v) accuracy, external population", outside, 0.75),
+        above("(v) drop from test to external population", accuracy - outside, 0),
+    )
+    table = "\n\n".join((model_table(models, joint[0].sources.info.spacing), rival_table,
+                         walk_table))  # fmt: skip
+    return Reproduction(
+        system="hcm_vae",
+        seeds=SEEDS,
+        seconds=sum(m.seconds for group in models.values() for m in group),
+        claims=claims,
+        published=PUBLISHED,
+        table=table,
+        pictures=shown,
+        notes=NOTES,
+    )
+
+
+def rival_part(models: list[Model]) -> tuple[dict[str, float], str]:
+    """Principal components and clinical indices on the same subjects."""
+    by_seed, mass, indices, shares = [], [], [], []
+    for model in models:
+        train, test = (baselines.flat_shapes(s)
+                       for s in (model.sources.train, model.sources.test))  # fmt: skip
+        accuracies, share, linear = baselines.component_accuracies(train, test)
+        by_seed.append([*accuracies.values(), linear])
+        shares.append(share)
+        known = [baselines.clinical_features(s) for s in (model.sources.train, model.sources.test)]
+        indices.append(baselines.accuracy(*known))
+        mass.append(baselines.accuracy(*((x[:, :1], y) for x, y in known)))
+    found = np.mean(by_seed, 0)
+    small = [a for a, t in zip(found, baselines.COMPONENTS) if t <= 10]
+    names = [f"PCA({t}) + LR" for t in baselines.COMPONENTS] + ["PCA(20) + LDA"]
+    cells = [*found, np.mean(mass), np.mean(indices), np.mean(shares)]
+    names += ["ED mass + LR", f"{', '.join(baselines.INDICES)} + LR", "variance of PC1"]
+    table = "\n".join([
+        "Without a deep model, means over seeds:",
+        "",
+        "| " + " | ".join(names) + " |",
+        "|" + "---|" * len(names),
+        "| " + " | ".join(f"{c:.3f}" for c in cells) + " |",
+    ])  # fmt: skip
+    return {"PCA": float(max(small)), "mass": float(np.mean(mass))}, table
+
+
+def walk_part(models: list[Model]):
+    """From the mean healthy training subject to the disease, one walk a seed."""
+    walks, shown = [], {}
+    for seed, model in enumerate(models):
+        seen = observe(model.system, model.variables, model.sources.train)
+        latents = seen.latents[model.system.top]
+        radius = float(np.linalg.norm(latents, axis=1).max())
+        healthy = latents[seen.target == 0]
+        walks.append(walk(model.system, model.variables, healthy.mean(0), radius, seed))
+        if seed == 0:
+            shown = walk_pictures(model, walks[0], latents, seen.target)
+    shares = np.asarray([w.septal_share() for w in walks])
+    claims = (
+        at_least("(iii) walks along which p(HCM) never falls, share",
+                 np.mean([w.monotone for w in walks]), 1),
+        above("(iii) p(HCM) at their ends, least", min(w.probability[-1] for w in walks), 0.95),
+        at_least("(iii) Dice of their ends with their starts, least",
+                 min(w.kept for w in walks), 0.7),
+        at_least("(iii) added volume in the septal half", np.nanmean(shares[:, 0]), 0.6),
+        above("(iii) the same, less random directions",
+              np.nanmean(shares[:, 0] - shares[:, 1]), 0),
+    )  # fmt: skip
+    rows = [
+        f"| {seed} | {w.probability[0]:.3f} | {w.probability[-1]:.3f} | {w.kept:.3f} | "
+        f"{share[0]:.2f} | {share[1]:.2f} | {np.linalg.norm(w.latents[-1] - w.latents[0]):.2f} |"
+        for seed, (w, share) in enumerate(zip(walks, shares))
+    ]
+    table = "\n".join([
+        "From the mean healthy subject along the gradient of the HCM score:",
+        "",
+        "| seed | p(HCM) at the start | at the end | Dice of end and start | added volume in the "
+        "septal half | random directions | length |",
+        "|" + "---|" * 7,
+        *rows,
+    ])  # fmt: skip
+    return claims, table, shown
+
+
+def walk_pictures(model: Model, found: Walk, latents, target) -> dict[str, np.ndarray]:
+    """Decoded shapes along the walk, their walls, and the walk among the subjects."""
+    spacing = model.sources.info.spacing
+    both = np.concatenate([latents, found.latents[list(found.places)]])
+    embedded = laplacian_eigenmap(both)
+    places = embedded.coordinates[len(latents) :]
+    ends = [found.shapes[k][..., 0] for k in (0, -1)]
+    shown = {
+        "walk": pictures.shape_rows(found.shapes),
+        "eigenmap": pictures.scatter(
+            embedded.coordinates[: len(latents)],
+            target,
+            ("healthy", "HCM"),
+            places,
+            ("Laplacian eigenmap 1", "2"),
+        ),
+    }
+    try:
+        shown["thickness"] = pictures.thickness_views(ends, spacing)
+        maps = [thickness_map(wall_surface(shape, spacing)) for shape in ends]
+    except ValueError:  # a decoded wall with a hole encloses nothing
+        return shown
+    shown["difference"] = pictures.bulls_eyes({"end of the walk less its start": maps[1] - maps[0]})
+    return shown

@@ -1,0 +1,1 @@
+"""Parts of ``bin/reproduce hcm_vae`` and ``bin/reproduce lvae``."""

@@ -1,7 +1,7 @@
 """Training, validation and test sources from a configuration's ``data`` group."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jaxmedgen.data.folders import FolderSource
@@ -14,7 +14,12 @@ from jaxmedgen.data.phantoms.cluttered_digits import cluttered_parts
 from jaxmedgen.data.phantoms.digit_masks import DigitMasks
 from jaxmedgen.data.phantoms.ellipses import Ellipses
 from jaxmedgen.data.phantoms.glyphs import Glyphs
-from jaxmedgen.data.phantoms.heart_slices import HeartSlices
+from jaxmedgen.data.phantoms.heart_parts import (
+    heart_slice_parts,
+    numbered_parts,
+    short_axis_parts,
+    short_axis_stack_parts,
+)
 from jaxmedgen.data.phantoms.hippocampus import Hippocampi
 from jaxmedgen.data.phantoms.late_enhancement import LateEnhancement
 from jaxmedgen.data.phantoms.left_ventricle import LeftVentricles
@@ -23,8 +28,6 @@ from jaxmedgen.data.phantoms.population import Population
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.data.phantoms.rotated_textures import RotatedTextures
 from jaxmedgen.data.phantoms.shapes import Shapes
-from jaxmedgen.data.phantoms.short_axis import ShortAxis
-from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
 from jaxmedgen.data.phantoms.vessel_junctions import VesselJunctions
 from jaxmedgen.data.planes import plane_parts
 from jaxmedgen.data.preprocess import Preprocessing
@@ -97,21 +100,21 @@ def build_sources(data: Any) -> Sources:
         parts = _lesions(data)
     elif data.kind in _NUMBERED:
         make = _NUMBERED[data.kind]
-        parts = _numbered(
+        parts = numbered_parts(
             data, lambda size, start: make(size, tuple(data.shape), data.seed, start=start)
         )
     elif data.kind == "rotated_lesions":
         parts = _rotated_lesions(data)
     elif data.kind == "textures":
-        parts = _numbered(
+        parts = numbered_parts(
             data, lambda size, start: RotatedTextures(size, data.shape[0], data.seed, start)
         )
     elif data.kind == "short_axis":
-        parts = _short_axis(data)
+        parts = short_axis_parts(data)
     elif data.kind == "heart_slices":
-        parts = _heart_slices(data)
+        parts = heart_slice_parts(data)
     elif data.kind == "late_enhancement":
-        parts = _numbered(
+        parts = numbered_parts(
             data,
             lambda size, start: LateEnhancement(
                 size, tuple(data.shape), data.seed, start, slices=data.slices
@@ -125,9 +128,11 @@ def build_sources(data: Any) -> Sources:
             data, split_source(folder_source(volumes), volumes) if data.folder else _brain(volumes)
         )
     elif data.kind == "short_axis_stack":
-        parts = _short_axis_stacks(data)
+        parts = short_axis_stack_parts(data)
     elif data.kind == "mnist":
-        parts = _numbered(data, lambda size, start: Digits(data.folder, start, size, data.seed))
+        parts = numbered_parts(
+            data, lambda size, start: Digits(data.folder, start, size, data.seed)
+        )
     elif data.kind == "folder":
         parts = split_source(folder_source(data), data)
     elif data.kind == "tfds":
@@ -260,52 +265,4 @@ def _rotated_lesions(data: Any) -> tuple[Source, Source, Source]:
         pose = data.train_pose if start < data.train else data.test_pose
         return RotatedLesions(size, tuple(data.shape), data.seed, start, pose)
 
-    return _numbered(data, make)
-
-
-def _short_axis(data: Any) -> tuple[Source, Source, Source]:
-    """Slices of ``data.vendors``; tests of ``data.test_vendors`` where they are given."""
-
-    def make(size: int, start: int) -> Source:
-        tested = start >= data.train + data.validation and data.get("test_vendors")
-        vendors = tuple(data.test_vendors if tested else data.vendors)
-        shape, classes = tuple(data.shape), data.heart_classes
-        return ShortAxis(size, shape, data.seed, vendors, classes, start)
-
-    return _numbered(data, make)
-
-
-def _heart_slices(data: Any) -> tuple[Source, Source, Source]:
-    """Subjects of ``data.train_vendors`` and ``data.train_diseases``; tests of every pair of both.
-
-    ``data.test`` subjects a pair of ``data.test_vendors`` and ``data.test_diseases``.
-    """
-    pairs = [((v,), (d,)) for v in data.test_vendors for d in data.test_diseases]
-    known = (tuple(data.train_vendors), tuple(data.train_diseases))
-    groups = [(data.train, known), (data.validation, known), *((data.test, p) for p in pairs)]
-    sources, start = [], 0
-    for size, (names, diseases) in groups:
-        sources.append(
-            HeartSlices(size, tuple(data.shape), data.seed, start, tuple(names), tuple(diseases))
-        )
-        start += size
-    train, validation, *test = map(in_memory, sources)
-    return train, validation, joined(test)
-
-
-def _short_axis_stacks(data: Any) -> tuple[Source, Source, Source]:
-    """Stacks of diseases that take turns; numbers of subjects, each with all its phases."""
-    counts = (data.train, data.validation, data.test)
-    starts = (0, data.train, data.train + data.validation)
-    kinds = {"diseases": tuple(data.diseases), "phases": tuple(data.phases)}
-    return tuple(
-        ShortAxisStacks(size, tuple(data.shape), data.seed, start, **kinds)
-        for size, start in zip(counts, starts)
-    )
-
-
-def _numbered(data: Any, make: Callable[[int, int], Source]) -> tuple[Source, Source, Source]:
-    """Training, validation and test subjects, one after the other of one numbered series."""
-    counts = (data.train, data.validation, data.test)
-    starts = (0, data.train, data.train + data.validation)
-    return tuple(in_memory(make(size, start)) for size, start in zip(counts, starts))
+    return numbered_parts(data, make)

@@ -19,8 +19,8 @@ from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.nets.box_regression import BoxRegressor
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
-from jaxmedgen.train.state import TrainState, create_state
+from jaxmedgen.train.players import init_image_player, player_settings
+from jaxmedgen.train.state import TrainState
 from jaxmedgen.types import Augment, Batch
 
 PLAYER = "regressor"
@@ -52,9 +52,7 @@ class BoxFinder:
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
         """Fresh parameters for images of the batch's shape."""
-        image = jnp.zeros((1, *batch["image"].shape[1:-1], self.channels), jnp.float32)
-        init_key, run_key = jax.random.split(key)
-        return create_state(run_key, {PLAYER: self.net.init(init_key, image)}, self.players())
+        return init_image_player(key, PLAYER, self.net, self.settings, batch, self.channels)
 
     def objectives(self) -> tuple[Objective, ...]:
         """Smooth L1 of centre and size."""
@@ -106,18 +104,9 @@ def box_of(
 
 def build(config: Any, info: DatasetInfo) -> BoxFinder:
     """The system of a configuration; ``config.inside`` are the label values in the box."""
-    rate = config.optimizer
     return BoxFinder(
         net=BoxRegressor(tuple(config.net.features)),
-        settings=PlayerSettings(
-            optimizer(
-                rate.kind,
-                schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup),
-                clip_norm=rate.clip_norm or None,
-                weight_decay=rate.weight_decay,
-            ),
-            ema_decay=rate.ema_decay or None,
-        ),
+        settings=player_settings(config.optimizer, config.steps),
         augmentation=preset(config.augment.preset, info.spacing),
         inside=tuple(config.inside),
         channels=len(info.channel_names) or 1,

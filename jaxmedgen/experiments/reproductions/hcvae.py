@@ -54,7 +54,8 @@ PUBLISHED = {
     }
 }
 NOTES = (
-    "DC and HD are those of the largest component at 0.5, in all models alike. Mean ± SD over test "
+    "DC and HD are those of the largest component at 0.5, in all models alike; an empty prediction "
+    "is as far as the field of view's diagonal, and has no diameters. Mean ± SD over test "
     "cases, those of all seeds (or folds) together. A model without views in its name is given "
     "zeroed images for missing views, unless it has view dropout (hcvae, cvae-dropout and their "
     "variants), where a learned vector stands for them.",

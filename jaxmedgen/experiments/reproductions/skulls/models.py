@@ -42,8 +42,8 @@ class Run:
         uncertainty: likewise of the nested sets, where it was asked for.
         divergence: nats of each latent level at the end of the training.
         seconds: of training and scoring.
-        system: the model; None where scores were read from a file and nobody asked for it.
-        variables: its weights, likewise.
+        system: the model.
+        variables: its weights.
         test: its test cases.
     """
 

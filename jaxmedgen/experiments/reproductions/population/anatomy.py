@@ -12,6 +12,10 @@ from PIL import Image
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.label_map import read_label_map
+from jaxmedgen.data.layouts import discover
+from jaxmedgen.data.splits import train_test_split
+from jaxmedgen.experiments.alignment import align_label_maps
 from jaxmedgen.experiments.reproductions.record import Claim
 from jaxmedgen.experiments.reproductions.synthseg import training_seconds
 from jaxmedgen.experiments.runs import train_run
@@ -60,9 +64,15 @@ def run(folder: str, workdir: pathlib.Path, progress: Progress) -> Anatomy:
         workdir: of the training.
         progress: where to show it.
     """
-    data = {"data.folder": folder, "data.train": "0"}  # as bin/train --data has it
+    aligned = workdir.parent / "aligned"
+    data = {"data.folder": str(aligned), "data.train": "0"}  # as bin/train --data has it
     data["data.cache"] = str(workdir.parent / "label_maps")
     config = load_config(CONFIG, data)
+    values, _ = read_label_map(config.data.label_map)
+    tissues = {value: int(config.data.target_of[fine]) for value, fine in values.items()}
+    names = [case.name for case in discover(folder, contents="labels").cases]
+    split = train_test_split(names, test_count=config.data.test, seed=config.data.seed)
+    align_label_maps(pathlib.Path(folder), aligned, tissues, split.train)
     state = train_run(config, workdir, progress=progress).state
     sources = build_sources(config.data)
     system = build_system(config, sources.info)

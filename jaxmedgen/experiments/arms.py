@@ -21,6 +21,8 @@ from jaxmedgen.experiments import spade_arm as spade
 from jaxmedgen.experiments.genseg_arm import train_genseg
 from jaxmedgen.experiments.it_vae_arm import train_it_vae, training_seconds
 from jaxmedgen.experiments.paddit_arm import Kind, train_paddit
+from jaxmedgen.experiments.repainted_labels import repainted_subjects
+from jaxmedgen.experiments.rhvae_arm import synthetic_subjects
 from jaxmedgen.types import Augment, SubjectAugment
 
 
@@ -160,6 +162,17 @@ def genseg_arm(inputs: ArmInputs) -> ArmTraining:
     return ArmTraining(settings, made, seconds, warnings)
 
 
+def label_vae_arm(inputs: ArmInputs) -> ArmTraining:
+    """New label maps of a VAE of the run's labelled subjects, on their own images repainted."""
+    started = time.perf_counter()
+    made = repainted_subjects(
+        inputs.config, inputs.labelled, inputs.shared / "label_vae", inputs.seed
+    )
+    shown = spade.with_synthetic(inputs.labelled, made)
+    settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
+    return ArmTraining(settings, None, time.perf_counter() - started, source=shown)
+
+
 def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = False) -> Arm:
     """An arm that adds images of a SPADE generator of the run's labelled subjects."""
 
@@ -178,6 +191,16 @@ def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = 
         return ArmTraining(settings, None, seconds, model.warnings, shown)
 
     return Arm(description, prepare)
+
+
+def rhvae_arm(inputs: ArmInputs) -> ArmTraining:
+    """Subjects drawn near the run's labelled ones, in a learned Riemannian latent space."""
+    started = time.perf_counter()
+    folder = inputs.shared / "rhvae"
+    made = synthetic_subjects(inputs.config, inputs.labelled, folder, inputs.seed)
+    shown = spade.with_synthetic(inputs.labelled, made)
+    settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
+    return ArmTraining(settings, None, time.perf_counter() - started, source=shown)
 
 
 ARMS: dict[str, Arm] = {
@@ -233,9 +256,15 @@ ARMS: dict[str, Arm] = {
     "paddit-prior": paddit_arm("PADDIT's prior without likelihood", "prior"),
     "paddit-generic": paddit_arm("elastic deformation as large as PADDIT's", "generic"),
     "genseg": Arm("GenSeg: the rarest class added where it is absent", genseg_arm),
+    "labelvae": Arm(
+        "light, with 4 images a subject of new label maps from a label VAE, repainted where they "
+        "differ from the subject's",
+        label_vae_arm,
+    ),
     "spade": spade_arm("light, with 4 synthetic images a subject: SPADE, drawn styles"),
     "spade+labelvae": spade_arm("the same of new label maps from a label VAE", new_labels=True),
     "spade-3d": spade_arm("as spade, whole volumes instead of slices", volumetric=True),
+    "rhvae": Arm("light, with 4 synthetic subjects for each real one: Riemannian VAE", rhvae_arm),
     "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
     "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),
 }

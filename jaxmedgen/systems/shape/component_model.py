@@ -99,7 +99,8 @@ class ComponentModel:
         if self.kind == "ppca":
             mean, variance = model.posterior(x)
             return {LEVEL: (mean, jnp.broadcast_to(jnp.log(variance), mean.shape))}
-        z = model.encode(x) / jnp.sqrt(jnp.maximum(model.eigenvalues, 1e-12))
+        scale = jnp.where(model.eigenvalues > 0, model.eigenvalues, jnp.inf)  # 0 if left out
+        z = model.encode(x) / jnp.sqrt(scale)
         return {LEVEL: (z, jnp.full_like(z, jnp.log(1e-8)))}
 
     def prior_levels(

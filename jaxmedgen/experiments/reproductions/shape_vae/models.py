@@ -1,0 +1,141 @@
+"""Trained models of ``bin/reproduce vae``, and their numbers on held-out masks."""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from jaxmedgen.configuration import load_config, set_value
+from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.shape_generation import batch_of, in_chunks
+from jaxmedgen.experiments.training import train
+from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.train.environment import write_json
+from jaxmedgen.types import Batch
+
+SEEDS = 3
+STEPS = 2000
+UNITS = 400
+"""Of the dense layers: the sheet's network for the fastest tests, a twelfth of its convolutions'
+time a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one part adds to the page."""
+
+    claims: tuple[Claim, ...]
+    table: str
+    seconds: float
+    pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained system with its data."""
+
+    system: Any
+    variables: PlayerVariables
+    sources: Sources
+    seconds: float
+
+
+def dense(argument: str, seed: int, settings: Mapping[str, str] | None = None) -> ConfigDict:
+    """An arm with dense layers in place of convolutions; data and training of one seed."""
+    config = load_config(f"vae:cpu,{argument}", settings or {})
+    with config.unlocked():
+        config.model.architecture, config.model.widths = "mlp", (UNITS,)
+    return scheduled(config, seed)
+
+
+def scheduled(config: ConfigDict, seed: int, steps: int = STEPS) -> ConfigDict:
+    """The configuration with a seed and a length; warm-up over the first fifth."""
+    with config.unlocked():
+        config.seed = config.data.seed = seed
+        config.steps = config.checkpoint_every = steps
+        config.criterion.warm_up = steps // 5
+        config.show_every = 0
+    return config
+
+
+@functools.lru_cache(maxsize=4)
+def _sources(description: str) -> Sources:
+    return build_sources(ConfigDict(json.loads(description)))
+
+
+def trained(
+    options: Options, name: str, config: ConfigDict, sources: Sources | None = None
+) -> Model:
+    """The model of a configuration: trained in ``WORKDIR/NAME``, or read from there.
+
+    Args:
+        options: work folder and overrides.
+        name: of the folder.
+        config: of the training.
+        sources: data that ``config.data`` does not describe.
+    """
+    for key, value in options.overrides.items():
+        set_value(config, key, value)
+    if sources is None:
+        sources = _sources(json.dumps(config.data.to_dict(), sort_keys=True))
+    system = build_system(config, sources.info)
+    started = time.perf_counter()
+    result = train(
+        config,
+        sources,
+        system,
+        options.workdir / name,
+        progress=options.progress,
+        cache=options.workdir / "cache",
+        name=name,
+    )
+    path = options.workdir / name / "seconds.json"
+    if not path.exists():
+        write_json(path, {"seconds": time.perf_counter() - started})
+    seconds = json.loads(path.read_text())["seconds"]
+    return Model(system, evaluation_variables(result.state), sources, seconds)
+
+
+def held_out(model: Model) -> Batch:
+    """The test masks with their records."""
+    return batch_of(model.sources.test, range(len(model.sources.test)))
+
+
+def training(model: Model) -> Batch:
+    """The training masks with their records."""
+    return batch_of(model.sources.train, range(len(model.sources.train)))
+
+
+def bounds(model: Model, draws: int, seed: int = 0) -> dict[str, Float[np.ndarray, " n"]]:
+    """Bounds of every test mask, in nats; ``kl`` summed over latent dimensions."""
+    batch = held_out(model)
+    keys = jax.random.split(jax.random.key(seed), len(batch["image"]))
+    bounds = jax.jit(lambda v, b, k: model.system.bounds(v, k, b, draws)._asdict())
+    found = in_chunks(functools.partial(bounds, model.variables), batch, keys)
+    return {name: x.reshape(len(x), -1).sum(1) for name, x in found.items()}
+
+
+def spread(values: list[float] | np.ndarray, digits: int = 3) -> str:
+    """Mean and standard deviation over seeds, for a table."""
+    return f"{np.mean(values):.{digits}f} ({np.std(values):.{digits}f})"
+
+
+def table(header: str, rows: list[list[str]]) -> str:
+    """A Markdown table.
+
+    Args:
+        header: column names with bars between.
+        rows: cells.
+    """
+    columns = header.count("|") + 1
+    lines = [f"| {header} |", "|" + "---|" * columns]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -22,29 +22,43 @@ class ImageLayerNorm(nn.Module):
     Attributes:
         epsilon: added to the deviation.
         dtype: precision of the output; statistics are in float32.
-        affine: whether there are a scale and a bias.
     """
 
     epsilon: float = 1e-5
     dtype: Dtype = None
-    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
         """Normalised images."""
         c = x.shape[-1]
-        scale, bias = 1.0, 0.0
-        if self.affine:
-            scale = self.param("scale", nn.initializers.uniform(1.0), (c,), jnp.float32)
-            bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
-        values = x.astype(jnp.float32)
-        axes = tuple(range(1, x.ndim))
-        count = values[0].size
-        mean = values.mean(axes, keepdims=True)
-        variance = jnp.square(values - mean).sum(axes, keepdims=True) / max(count - 1, 1)
-        # The root's derivative is infinite at zero: an image that is constant must not make NaN.
-        deviation = jnp.sqrt(jnp.maximum(variance, 1e-20)) + self.epsilon
-        return ((values - mean) / deviation * scale + bias).astype(self.dtype or x.dtype)
+        scale = self.param("scale", nn.initializers.uniform(1.0), (c,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
+        y = layer_normalised(x.astype(jnp.float32), scale, bias, self.epsilon)
+        return y.astype(self.dtype or x.dtype)
+
+
+def layer_normalised(
+    x: Float[Array, "b *s c"],
+    scale: Float[Array, "..."] | float,
+    bias: Float[Array, "..."] | float,
+    epsilon: float = 1e-5,
+) -> Float[Array, "b *s c"]:
+    """``(x - mean) / (deviation + epsilon) * scale + bias``, each sample by its own statistics.
+
+    Args:
+        x: float32 images.
+        scale: of each channel, ``[c]``, or of each sample and channel, ``[b, 1, ..., c]``.
+        bias: likewise.
+        epsilon: added to the unbiased deviation.
+    """
+    axes = tuple(range(1, x.ndim))
+    mean = x.mean(axes, keepdims=True)
+    centred = x - mean
+    variance = jnp.square(centred).sum(axes, keepdims=True) / max(x[0].size - 1, 1)
+    # The root's derivative is infinite at zero: an image that is constant must not make NaN.
+    deviation = jnp.sqrt(jnp.maximum(variance, 1e-20)) + epsilon
+    # One multiply-add a voxel: the small arrays are combined first.
+    return centred * (scale / deviation) + bias
 
 
 class AdaptiveInstanceNorm(nn.Module):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxmedgen.nets.adaptive_norm import AdaptiveInstanceNorm, ImageLayerNorm, ScaleBiasMLP
+from jaxmedgen.nets.adaptive_norm import AdaptiveInstanceNorm, ScaleBiasMLP, layer_normalised
 from jaxmedgen.nets.genseg_encoder import Skip, border
 from jaxmedgen.nets.layers import Dtype, Norm
 from jaxmedgen.nets.spectral import SpectralConv
@@ -44,15 +44,18 @@ class SwitchedNorm(nn.Module):
         c = x.shape[-1]
         scale = self.param("scale", nn.initializers.uniform(1.0), (self.modes, c), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.modes, c), jnp.float32)
+        over_space = (x.shape[0], *[1] * (x.ndim - 2), c)
+        if self.modes > 1:
+            # A product with one-hot rows gathers the table without a scatter on the way back.
+            chosen = jax.nn.one_hot(mode, self.modes)
+            scale, bias = ((chosen @ table).reshape(over_space) for table in (scale, bias))
+        else:
+            scale, bias = scale[0], bias[0]
         values = x.astype(jnp.float32)
         if self.kind == "layer":
-            plain = ImageLayerNorm(affine=False)(values)
+            y = layer_normalised(values, scale, bias)
         else:
-            plain = Norm("instance", affine=False)(values)
-        # A product with one-hot rows gathers the table without a scatter on the way back.
-        chosen = jax.nn.one_hot(mode, self.modes)
-        over_space = (x.shape[0], *[1] * (x.ndim - 2), c)
-        y = plain * (chosen @ scale).reshape(over_space) + (chosen @ bias).reshape(over_space)
+            y = Norm("instance", affine=False)(values) * scale + bias
         return y.astype(self.dtype or x.dtype)
 
 

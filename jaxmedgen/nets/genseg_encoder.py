@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxmedgen.nets.layers import Dtype, Norm
 from jaxmedgen.nets.spectral import SpectralConv
 from jaxmedgen.ops.conv import Padding
+from jaxmedgen.ops.padding import mirrored
 from jaxmedgen.ops.unpool import max_pool_places
 from jaxmedgen.types import Leaf
 
@@ -64,7 +65,7 @@ class Encoder(nn.Module):
         def conv(x, width, taps, name, stride=1):
             padding = "VALID" if stride > 1 else border(x, taps)
             if stride > 1:  # centred on the voxels that the shortcut takes
-                x = mirrored(x, taps // 2)
+                x = widened(x, taps // 2)
             return SpectralConv(
                 width,
                 taps,
@@ -100,11 +101,12 @@ def border(x: Float[Array, "b *s c"], taps: int) -> Padding:
     return "REFLECT" if min(x.shape[1:-1]) > taps // 2 else "SAME"
 
 
-def mirrored(x: Float[Array, "b *s c"], width: int) -> Float[Array, "b *s2 c"]:
+def widened(x: Float[Array, "b *s c"], width: int) -> Float[Array, "b *s2 c"]:
     """`x` with `width` more voxels on every side, mirrored (zeros where it is too small)."""
-    pads = ((0, 0), *((width, width),) * (x.ndim - 2), (0, 0))
-    mode = "reflect" if min(x.shape[1:-1]) > width else "constant"
-    return jnp.pad(x, pads, mode=mode)
+    pads = ((width, width),) * (x.ndim - 2)
+    if min(x.shape[1:-1]) > width:
+        return mirrored(x, pads)
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
 
 
 def code_shape(shape: Sequence[int], levels: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from jaxmedgen.ops.kernels import conv_native
 from jaxmedgen.ops.kernels.conv_cpu import Pads, conv_cpu, depth_to_space, in_groups
 from jaxmedgen.ops.kernels.conv_pallas import conv_pallas
 from jaxmedgen.ops.kernels.platform import on_single_cpu, platform
+from jaxmedgen.ops.padding import mirrored
 
 Padding = Literal["SAME", "VALID", "REFLECT", "CIRCULAR", "EDGE"]
 Backend = Literal["auto", "xla", "stacked", "native", "pallas"]
@@ -72,7 +73,10 @@ def conv(
                 f"conv: kernel of extent {span} is too large for image {x.shape[1:-1]} with "
                 f"padding {padding!r}; take a smaller kernel or padding 'SAME'"
             )
-        x = jnp.pad(x, ((0, 0), *pads, (0, 0)), mode=_PAD_MODE[padding])
+        if padding == "REFLECT":
+            x = mirrored(x, pads)
+        else:
+            x = jnp.pad(x, ((0, 0), *pads, (0, 0)), mode=_PAD_MODE[padding])
         pads = ((0, 0),) * n
     if any(s + a + b < k for s, (a, b), k in zip(x.shape[1:-1], pads, span)):
         raise ValueError(

@@ -14,6 +14,8 @@ import optax
 def hold_idle(inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """`inner`, whose update is zero for every array whose gradient is zero throughout.
 
+    Zero means that the sum of squares is, which in float32 takes magnitudes below 1e-22 for zero.
+
     The state of `inner` advances all the same.
 
     Args:
@@ -22,7 +24,10 @@ def hold_idle(inner: optax.GradientTransformation) -> optax.GradientTransformati
 
     def update(gradients, state, params=None):
         updates, state = inner.update(gradients, state, params)
-        held = jax.tree.map(lambda u, g: jnp.where(jnp.any(g != 0), u, 0), updates, gradients)
+        # The sum of squares is what the step logs of the gradient: it is computed once for both.
+        held = jax.tree.map(
+            lambda u, g: jnp.where(jnp.sum(jnp.square(g)) > 0, u, 0), updates, gradients
+        )
         return held, state
 
     return optax.GradientTransformation(inner.init, update)

@@ -33,7 +33,7 @@ from jaxmedgen.train.environment import write_json
 
 ARMS = ("segmentation", "autoencoder", "proposed")
 SEEDS = 3
-STEPS = 1000
+STEPS = 1500
 BATCH = 8
 TASKS = ("simple", "hard")
 DIGIT_STEPS = 4000

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import DatasetInfo
@@ -147,7 +148,8 @@ def _player(config: Any, name: str, ema_decay: float | None = None) -> PlayerSet
         b1=rate.b1,
         b2=rate.b2,
     )
-    return PlayerSettings(hold_idle(made), ema_decay)
+    # One long vector: a program of a hundred small updates takes long to compile.
+    return PlayerSettings(hold_idle(optax.flatten(made)), ema_decay)
 
 
 def _check(config: Any, classes: int) -> None:

@@ -13,40 +13,33 @@ and noise, which must agree. Prints a line for each family of maps and one of JS
 
 import argparse
 import json
-import os
-import statistics
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing.turns import serve_turns, take_turns
+from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
 
 SHAPE = (28, 28)
 CELLS = (2, 4)
 MAPS = ("affinediff", "svf", "cpab")
-SIDES = ("jaxmedgen", "torch")
 
 
 def main() -> None:
     """Runs both sides in turn and prints the ratio of their medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--maps", nargs="+", default=list(MAPS), choices=MAPS)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=5, help="steps a round")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    add_arguments(parser, batch=256, steps=5)
     args = parser.parse_args()
     if args.worker:
-        serve(args)
+        rng = np.random.default_rng(0)
+        image = rng.uniform(size=(args.batch, *SHAPE, 1)).astype(np.float32) ** 4
+        noise = rng.normal(size=(args.batch, 4)).astype(np.float32)
+        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        serve_side(args, lambda: build(image, noise, args))
         return
     results = []
     for maps in args.maps:
-        result = compare(maps, args)
+        result = {"maps": maps, **compare_sides("benchmarks.it_vae_step", args, maps=maps)}
         results.append(result)
         print(
             f"{maps}: jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch "
@@ -55,40 +48,6 @@ def main() -> None:
         )
     settings = {"threads": args.threads, "batch": args.batch}
     print(json.dumps({"benchmark": "it_vae_step", **settings, "results": results}))
-
-
-def compare(maps: str, args: argparse.Namespace) -> dict[str, object]:
-    """Medians of both sides with one family of maps."""
-    with tempfile.TemporaryDirectory() as folder:
-        commands = {}
-        for name in SIDES:  # in this order: the first writes the weights
-            command = [sys.executable, "-m", "benchmarks.it_vae_step", "--worker", name]
-            command += ["--maps", maps, "--exchange", f"{folder}/exchange.npz"]
-            for option in ("batch", "steps", "threads"):
-                command += [f"--{option}", str(getattr(args, option))]
-            commands[name] = command
-        ready, times = take_turns(commands, args.rounds)
-    ours, theirs = (statistics.median(times[name]) for name in SIDES)
-    return {
-        "maps": maps,
-        "jaxmedgen_s": ours,
-        "torch_s": theirs,
-        "speed_ratio": theirs / ours,
-        "difference": ready["difference"],
-        "rounds_s": times,
-    }
-
-
-def serve(args: argparse.Namespace) -> None:
-    """One side: builds the step, then times it whenever asked to on standard input."""
-    # Cores are given to both alike: XLA knows no number of threads.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    rng = np.random.default_rng(0)
-    image = rng.uniform(size=(args.batch, *SHAPE, 1)).astype(np.float32) ** 4
-    noise = rng.normal(size=(args.batch, 4)).astype(np.float32)
-    build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
-    step, difference = build(image, noise, args)
-    serve_turns(step, args.steps, {"difference": difference})
 
 
 def jaxmedgen_step(

@@ -12,66 +12,38 @@ one of JSON.
 
 import argparse
 import json
-import os
-import statistics
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing.turns import serve_turns, take_turns
+from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
 
 SHAPE, CLASSES, LATENTS = (64, 64), 4, 16
 FEATURES = (16, 32, 64, 128)
 BETA = 3.75
-SIDES = ("jaxmedgen", "torch")
 
 
 def main() -> None:
     """Runs both sides in turn and prints the ratio of their medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3, help="steps a round")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    add_arguments(parser, batch=32, steps=3)
     args = parser.parse_args()
     if args.worker:
-        serve(args)
+        rng = np.random.default_rng(0)
+        label = rng.integers(0, CLASSES, size=(args.batch, *SHAPE)).astype(np.int32)
+        noise = rng.normal(size=(args.batch, LATENTS)).astype(np.float32)
+        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        serve_side(args, lambda: build(label, noise, args))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        commands = {}
-        for name in SIDES:  # in this order: the first writes the weights
-            command = [sys.executable, "-m", "benchmarks.label_vae_step", "--worker", name]
-            command += ["--exchange", f"{folder}/exchange.npz"]
-            for option in ("batch", "steps", "threads"):
-                command += [f"--{option}", str(getattr(args, option))]
-            commands[name] = command
-        ready, times = take_turns(commands, args.rounds)
-    ours, theirs = (statistics.median(times[name]) for name in SIDES)
+    result = compare_sides("benchmarks.label_vae_step", args)
     print(
-        f"jaxmedgen {1e3 * ours:.0f} ms, torch {1e3 * theirs:.0f} ms a step; {theirs / ours:.2f}x "
-        f"of torch's speed (losses differ by {ready['difference']:.1e})"
+        f"jaxmedgen {1e3 * result['jaxmedgen_s']:.0f} ms, torch {1e3 * result['torch_s']:.0f} ms a "
+        f"step; {result['speed_ratio']:.2f}x of torch's speed (losses differ by "
+        f"{result['difference']:.1e})"
     )
-    result = {"benchmark": "label_vae_step", "threads": args.threads, "batch": args.batch}
-    result |= {"jaxmedgen_s": ours, "torch_s": theirs, "speed_ratio": theirs / ours}
-    print(json.dumps({**result, "difference": ready["difference"], "rounds_s": times}))
-
-
-def serve(args: argparse.Namespace) -> None:
-    """One side: builds the step, then times it whenever asked to on standard input."""
-    # Cores are given to both alike: XLA knows no number of threads.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, CLASSES, size=(args.batch, *SHAPE)).astype(np.int32)
-    noise = rng.normal(size=(args.batch, LATENTS)).astype(np.float32)
-    build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
-    step, difference = build(label, noise, args)
-    serve_turns(step, args.steps, {"difference": difference})
+    settings = {"threads": args.threads, "batch": args.batch}
+    print(json.dumps({"benchmark": "label_vae_step", **settings, **result}))
 
 
 def jaxmedgen_step(

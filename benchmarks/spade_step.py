@@ -13,9 +13,6 @@ are compared. Before any timing both make images from the same weights, which mu
 
 import argparse
 import json
-import os
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing.turns import serve_turns, take_turns
+from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
 
-SIDES = ("jaxmedgen", "torch")
 LEVELS = {"cpu": 3, "gpu": 4}
 
 
@@ -33,16 +29,12 @@ def main() -> None:
     """Runs both sides in turn and prints the ratio of their medians, or writes a data set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=tuple(LEVELS), default="cpu")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=5, help="steps a round")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--write", type=int, default=0, help="number of labelled stacks")
-    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    add_arguments(parser, batch=8, steps=5)
     args = parser.parse_args()
     if args.worker:
-        serve(args)
+        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        serve_side(args, lambda: build(args))
     elif args.write:
         write(args.write, args.size)
     else:
@@ -51,33 +43,14 @@ def main() -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Both sides."""
-    with tempfile.TemporaryDirectory() as folder:
-        commands = {}
-        for name in SIDES:  # in this order: the first writes the weights
-            command = [sys.executable, "-m", "benchmarks.spade_step", "--worker", name]
-            command += ["--exchange", f"{folder}/exchange.npz"]
-            for option in ("size", "batch", "steps", "threads"):
-                command += [f"--{option}", str(getattr(args, option))]
-            commands[name] = command
-        ready, times = take_turns(commands, args.rounds)
-    ours, theirs = (statistics.median(times[name]) for name in SIDES)
+    result = compare_sides("benchmarks.spade_step", args, size=args.size)
     print(
-        f"{args.size}, batch {args.batch}: jaxmedgen {1e3 * ours:.1f} ms, torch "
-        f"{1e3 * theirs:.1f} ms a step; {theirs / ours:.2f}x of torch's speed (images differ by "
-        f"{ready['difference']:.1e})"
+        f"{args.size}, batch {args.batch}: jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch "
+        f"{1e3 * result['torch_s']:.1f} ms a step; {result['speed_ratio']:.2f}x of torch's speed "
+        f"(images differ by {result['difference']:.1e})"
     )
     settings = {"size": args.size, "batch": args.batch, "threads": args.threads}
-    result = {"jaxmedgen_s": ours, "torch_s": theirs, "speed_ratio": theirs / ours}
-    print(json.dumps({"benchmark": "spade_step", **settings, **result, "rounds_s": times}))
-
-
-def serve(args: argparse.Namespace) -> None:
-    """One side: builds the step, then times it whenever asked to on standard input."""
-    # Cores are given to both alike: XLA knows no number of threads.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
-    step, difference = build(args)
-    serve_turns(step, args.steps, {"difference": difference})
+    print(json.dumps({"benchmark": "spade_step", **settings, **result}))
 
 
 def batch_of(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

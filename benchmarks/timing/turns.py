@@ -4,12 +4,75 @@ Each side runs the same program with ``--worker NAME``; while one is at work the
 standard input, so that they share the machine but never its cores at one time.
 """
 
+import argparse
 import json
+import os
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+SIDES = ("jaxmedgen", "torch")
+"""In this order: the first writes weights and results for the second."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, batch: int, steps: int) -> None:
+    """The options of a comparison with PyTorch, with defaults, and those of its two sides."""
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=steps, help="steps a round")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+
+
+def compare_sides(module: str, args: argparse.Namespace, **options: Any) -> dict[str, Any]:
+    """Both sides of a benchmark in turn.
+
+    Args:
+        module: ``benchmarks.NAME``; its ``--worker SIDE`` calls `serve_side`.
+        args: of `add_arguments`.
+        options: further options of the sides.
+
+    Returns:
+        ``jaxmedgen_s``, ``torch_s`` (medians of the seconds a step over the rounds),
+        ``speed_ratio``, the ``difference`` that the second side found, and all ``rounds_s``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        shared = {name: getattr(args, name) for name in ("batch", "steps", "threads")}
+        shared |= {**options, "exchange": f"{folder}/exchange.npz"}
+        words = [word for name, value in shared.items() for word in (f"--{name}", str(value))]
+        commands = {
+            side: [sys.executable, "-m", module, "--worker", side, *words] for side in SIDES
+        }
+        ready, times = take_turns(commands, args.rounds)
+    ours, theirs = (statistics.median(times[side]) for side in SIDES)
+    return {
+        "jaxmedgen_s": ours,
+        "torch_s": theirs,
+        "speed_ratio": theirs / ours,
+        "difference": ready["difference"],
+        "rounds_s": times,
+    }
+
+
+def serve_side(
+    args: argparse.Namespace, build: Callable[[], tuple[Callable[[], Any], float]]
+) -> None:
+    """One side: builds its step on its cores, then times it whenever it is asked to.
+
+    Args:
+        args: of `add_arguments`.
+        build: makes the step and says how far its numbers are from the other side's.
+    """
+    # Cores are given to both alike: XLA knows no number of threads.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    step, difference = build()
+    serve_turns(step, args.steps, {"difference": difference})
 
 
 def take_turns(

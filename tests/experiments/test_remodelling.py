@@ -26,17 +26,17 @@ def test_an_untrained_model_is_observed_walked_and_sampled(tmp_path):
     image = jnp.stack([sources.train[i]["image"] for i in range(8)])
     whole = np.asarray(jax.jit(system.reconstruct)(variables, image)) > 0.5
     np.testing.assert_array_equal(seen.kept[:, -1], whole)
-    assert seen.dice().shape == (2, 8) and seen.kept.shape[1] == 3
+    assert seen.dice().shape == (2, 8) and seen.kept.shape[1] == 2
     assert seen.target.tolist() == [0, 1] * 4
 
-    start = seen.latents["z2"].mean(0)
+    start = seen.latents["z1"].mean(0)
     found = walk(system, variables, start, radius=5.0, draws=2)
     assert found.probability[-1] > found.probability[0]
     np.testing.assert_allclose(found.latents[0], start, atol=1e-6)
     assert np.linalg.norm(found.latents, axis=1).max() <= 5.0 + 1e-4
     assert found.shapes.shape == (5, 16, 16, 16, 2) and found.random.shape[0] == 2
 
-    shapes = population.class_shapes(system, variables, seen.latents["z2"], seen.target, draws=50)
+    shapes = population.class_shapes(system, variables, seen.latents["z1"], seen.target, draws=50)
     assert set(shapes) == {0, 1} and all(0 < s.min() and s.max() < 1 for s in shapes.values())
 
     scores = evaluate_classes(system, variables, sources.train, tmp_path, Console(quiet=True), 3)

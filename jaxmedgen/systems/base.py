@@ -9,7 +9,7 @@ A module of a system offers ``build(config, info) -> System``, which the configu
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
@@ -173,6 +173,10 @@ class CanBuildVolume(Protocol):
     @property
     def views(self) -> tuple[int, ...]:
         """Numbers of the views that are looked at."""
+        ...
+
+    def handles(self, views: Collection[int]) -> bool:
+        """Whether it was trained to do with these views alone."""
         ...
 
     def build_volume(

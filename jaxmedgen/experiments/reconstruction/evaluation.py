@@ -34,7 +34,7 @@ def evaluate_volumes(
     *,
     step: int,
 ) -> dict[tuple[int, ...], tuple[VolumeScore, ...]]:
-    """Scores every set of views that the model knows.
+    """Scores every set of views that the model was trained for, and the published ones.
 
     Writes ``evaluation.json``, ``evaluation.csv``, ``uncertainty.md`` (models that draw samples)
     and pictures in ``predictions/``.
@@ -45,7 +45,11 @@ def evaluate_volumes(
     if len(source) == 0:
         raise ValueError("there are no test subjects: set config.data.test, or give --data")
     builder, known = Builder(system, variables), set(system.views)
-    sets = [views for views in EVERY_SET if set(views) <= known]
+    sets = [
+        views
+        for views in EVERY_SET
+        if set(views) <= known and (system.handles(views) or views in NESTED)
+    ]
     scores = {views: score_source(builder, source, views) for views in sets}
     tables.write_scores(scores, workdir / "evaluation", step=step)
     console.print(Markdown(tables.published_layout({"this run": scores}, sets)))

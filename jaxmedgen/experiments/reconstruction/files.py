@@ -53,7 +53,7 @@ def reconstruct_files(
         console: where to print; missing views are named there.
 
     Raises:
-        DataError: broken files, or a case none of whose planes the model knows.
+        DataError: broken files, or a case whose planes the model was not trained for.
     """
     cases = find_planes(source)
     known = {VIEWS[view] for view in run.system.views}
@@ -62,6 +62,12 @@ def reconstruct_files(
             raise DataError(
                 f"{name}: has only {', '.join(sorted(paths))}, but this model was trained with "
                 f"{', '.join(sorted(known))}: give one of these views"
+            )
+        if not run.system.handles([VIEWS.index(view) for view in paths]):
+            missing = [view for view in VIEWS if view in known and view not in paths]
+            raise DataError(
+                f"{name}: no {', no '.join(missing)} plane, and this model was never trained to do "
+                "without: give it, or train arm=hcvae,dropout=any for planes in any combination"
             )
     variables, step = run.variables(kind)
     builder, size = Builder(run.system, variables), int(run.config.data.shape[0])

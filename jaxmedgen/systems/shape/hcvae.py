@@ -14,7 +14,7 @@ Baselines: `hcvae_tl_net`, `hcvae_gan`, `hcvae_linear`.
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -75,6 +75,10 @@ class Hcvae:
     def views(self) -> tuple[int, ...]:
         """Numbers of the views that are looked at."""
         return tuple(self.net.planes.views)
+
+    def handles(self, views: Collection[int]) -> bool:
+        """Whether it was trained to do with these views alone."""
+        return self.task.handles(views)
 
     @property
     def latents(self) -> int:

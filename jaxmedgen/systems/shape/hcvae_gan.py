@@ -7,7 +7,7 @@ of pix2pix (Isola et al., CVPR 2017) and 3D-RecGAN (Yang et al., ICCVW 2017).
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -54,6 +54,10 @@ class VolumeGan:
     def views(self) -> tuple[int, ...]:
         """Numbers of the views that are looked at."""
         return tuple(self.generator.planes.views)
+
+    def handles(self, views: Collection[int]) -> bool:
+        """Whether it was trained to do with these views alone."""
+        return self.task.handles(views)
 
     def players(self) -> Mapping[str, PlayerSettings]:
         """Generator and discriminator."""

@@ -9,7 +9,7 @@ One step on the whole training set: ``batch_size`` must be its number of cases.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -49,6 +49,10 @@ class LinearVolume:
     def views(self) -> tuple[int, ...]:
         """Numbers of the views that are looked at."""
         return self.task.order
+
+    def handles(self, views: Collection[int]) -> bool:
+        """Whether it was trained to do with these views alone."""
+        return self.task.handles(views)
 
     def players(self) -> Mapping[str, PlayerSettings]:
         """One player, which has no optimiser."""

@@ -1,6 +1,7 @@
 """What all models of volumes from planes share: the task, its augmentation, training pictures."""
 
 import dataclasses
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,14 @@ class PlaneTask:
     def __post_init__(self) -> None:
         if self.dropout not in ("none", "nested", "any"):
             raise ValueError(f"model.view_dropout='{self.dropout}': choose none, nested or any")
+
+    def handles(self, views: Collection[int]) -> bool:
+        """Whether training shows these views, of those that there are, without the others."""
+        shown = [view in views for view in self.order]
+        if self.dropout == "nested":
+            # None after the first that is missing.
+            return shown[0] and shown == sorted(shown, reverse=True)
+        return any(shown) if self.dropout == "any" else all(shown)
 
     def example(
         self,

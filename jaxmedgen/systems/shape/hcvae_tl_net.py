@@ -12,7 +12,7 @@ of the reference implementation's loss weights.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -56,6 +56,10 @@ class TlNet:
     def views(self) -> tuple[int, ...]:
         """Numbers of the views that are looked at."""
         return tuple(self.regressor.planes.views)
+
+    def handles(self, views: Collection[int]) -> bool:
+        """Whether it was trained to do with these views alone."""
+        return self.task.handles(views)
 
     def players(self) -> Mapping[str, PlayerSettings]:
         """Autoencoder and regressor."""

@@ -252,7 +252,7 @@ def pythae_side(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
         loss = model({"data": inputs.data}).loss
         loss.backward()
         optimiser.step()
-        return float(loss)
+        return loss.item()
 
     return advance, difference
 

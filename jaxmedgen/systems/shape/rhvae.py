@@ -60,7 +60,7 @@ class Rhvae:
         temperature: T of the metric.
         regularisation: lambda of the metric.
         kinds: number of models.
-        condition: key of the records that holds an image's kind; "" for one model.
+        condition_keys: key of the records that holds an image's kind; none for one model.
         places: samples a kind that a batch may hold; further ones are left out.
         subjects: training samples.
         centroids: of them, at most so many are of one kind.
@@ -76,7 +76,7 @@ class Rhvae:
     temperature: float | int
     regularisation: float | int
     kinds: int
-    condition: str
+    condition_keys: tuple[str, ...]
     places: int
     subjects: int
     centroids: int
@@ -211,9 +211,9 @@ class Rhvae:
         return {name: row[..., :1] for name, row in rows.items()}
 
     def _kind(self, batch: Batch) -> Int[Array, " b"]:
-        if not self.condition:
+        if not self.condition_keys:
             return jnp.zeros(batch[next(iter(batch))].shape[0], jnp.int32)
-        return batch[self.condition].astype(jnp.int32)
+        return batch[self.condition_keys[0]].astype(jnp.int32)
 
     def group(self, batch: Batch, capacity: int) -> Places:
         """Places of a batch's samples, `capacity` a kind."""
@@ -292,7 +292,7 @@ def build(config: Any, info: DatasetInfo) -> Rhvae:
         temperature=model.temperature,
         regularisation=model.regularisation,
         kinds=model.kinds,
-        condition=model.condition,
+        condition_keys=(model.condition,) if model.condition else (),
         places=per_kind if config.batch_size >= subjects else config.batch_size,
         subjects=subjects,
         centroids=per_kind,

@@ -83,6 +83,7 @@ class AblationResults:
         command: command line that repeats the ablation.
         revision: version of the code, a commit.
         total_seconds: wall time of the whole ablation.
+        budgets_of: budgets of the arms that do not run at all of them, by arm.
 
     Raises:
         ValueError: the reference or a run's arm is not among the arms, or a run occurs twice.
@@ -104,6 +105,7 @@ class AblationResults:
     command: str = ""
     revision: str = ""
     total_seconds: float = 0.0
+    budgets_of: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.reference_arm not in self.arms:
@@ -198,6 +200,8 @@ def load_results(folder: pathlib.Path | str) -> AblationResults:
     content["spacing"] = tuple(float(s) for s in content["spacing"])
     content["total_seconds"] = float(content["total_seconds"])
     content["arms"] = dict(content["arms"])
+    own = content.get("budgets_of", {})
+    content["budgets_of"] = {arm: tuple(budgets) for arm, budgets in own.items()}
     return AblationResults(**content, runs=runs, overlays=overlays, samples=samples)
 
 

@@ -249,7 +249,8 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
         f"{arm}/{budget} labels ({len(results.select(arm, budget))} of {len(results.seeds)} seeds)"
         for budget in results.budgets
         for arm in results.arms
-        if len(results.select(arm, budget)) < len(results.seeds)
+        if budget in results.budgets_of.get(arm, results.budgets)
+        and len(results.select(arm, budget)) < len(results.seeds)
     ]
     if missing:
         notes.append("Runs are missing: " + ", ".join(missing) + ".")

@@ -15,7 +15,9 @@ def test_round_trip(results, tmp_path):
     scores = {"case_0": {"heart": {"dice": math.nan}, "lung": {"dice": 0.5}}}
     curve = ({"step": 1, "train_loss": math.inf},)
     odd = dataclasses.replace(odd, scores=scores, curve=curve, warnings=("one",))
-    results = dataclasses.replace(results, runs=(odd, *results.runs[1:]))
+    results = dataclasses.replace(
+        results, runs=(odd, *results.runs[1:]), budgets_of={"gan": results.budgets}
+    )
     found = results_module.load_results(results_module.save_results(results, tmp_path / "a" / "b"))
     for field in dataclasses.fields(results):
         if field.name not in ("runs", "overlays", "samples"):

@@ -68,6 +68,9 @@ def test_missing_runs_are_noted(results):
     assert found.find("gan", 8) is None
     (note,) = found.notes
     assert "none/2 labels (2 of 3 seeds)" in note and "gan/8 labels (0 of 3 seeds)" in note
+    planned = dataclasses.replace(results, runs=tuple(runs), budgets_of={"gan": (2,)})
+    (note,) = summary_module.summarise(planned).notes
+    assert "none/2 labels" in note and "gan/8" not in note
     without = [r for r in results.runs if r.arm != "none"]
     found = summary_module.summarise(dataclasses.replace(results, runs=tuple(without)))
     assert all(row.difference is None for row in found.rows)

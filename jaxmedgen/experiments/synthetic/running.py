@@ -152,6 +152,7 @@ def merged(parts: Sequence[AblationResults], title: str) -> AblationResults:
         overlays=tuple(overlay for part in parts for overlay in part.overlays),
         samples={name: shown for part in parts for name, shown in part.samples.items()},
         total_seconds=float(sum(part.total_seconds for part in parts)),
+        budgets_of={name: part.budgets for part in parts for name in part.arms},
     )
 
 

@@ -71,12 +71,16 @@ def write_shapes(
     affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
     for name, images in rows.items():
         for number, image in enumerate(images):
+            image, _ = _parts(system, image)
+            if not image.shape[-1]:
+                continue
             path = output / f"{name}s" / f"sample_{number:04d}.nii.gz"
             write_volume(path, image[..., 0] if image.shape[-1] == 1 else image, affine)
     if sources.info.num_classes > 1:
         for number, image in enumerate(rows["image"]):
-            label = np.where(image.max(-1) > 0.5, image.argmax(-1) + 1, 0).astype(np.uint8)
-            write_volume(output / "labels" / f"sample_{number:04d}.nii.gz", label, affine)
+            _, label = _parts(system, image)
+            path = output / "labels" / f"sample_{number:04d}.nii.gz"
+            write_volume(path, label.astype(np.uint8), affine)
     shown = [x[i : i + _COLUMNS] for x in rows.values() for i in range(0, len(x), _COLUMNS)]
     shown = [x for x in shown if len(x) == len(shown[0])]
     save_png(output / "samples.png", image_rows(shown))
@@ -126,5 +130,16 @@ def conditioned(system: CanGenerate, batch: Batch, condition: str) -> Batch:
     return made
 
 
+def _parts(system, image):
+    """Image and label map of one sample; a model of both at once has channels for each."""
+    content = getattr(system, "content", None)
+    if content is not None and content.kind != "image":
+        kept, label = content.split(jnp.asarray(image[None]))
+        return np.asarray(kept[0]), np.asarray(label[0])
+    return image, np.where(image.max(-1) > 0.5, image.argmax(-1) + 1, 0)
+
+
 def _classes(system) -> int:
+    if hasattr(system, "kinds"):
+        return system.kinds
     return next(each.classes for each in system.net.conditions if each.kind == "class")

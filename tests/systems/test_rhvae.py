@@ -5,12 +5,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import nibabel as nib
 import numpy as np
 import pytest
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.experiments.shape_files import write_shapes
 from jaxmedgen.systems import base
 from jaxmedgen.systems.shape.rhvae_bound import Bound, bound_of
 from jaxmedgen.systems.shape.rhvae_training import PLAYER
@@ -162,7 +164,9 @@ def test_bounds_are_those_of_plain_numpy():
         np.testing.assert_allclose(found["iwae"][k], np.log(np.mean(weights)), rtol=1e-8)
 
 
-def test_a_density_of_latents_of_images_and_labels_is_learned_and_the_best_weights_are_kept():
+def test_a_density_of_latents_of_images_and_labels_is_learned_and_the_best_weights_are_kept(
+    tmp_path,
+):
     settings = {
         "optimizer__learning_rate": "0.005",
         "model__content": "both",
@@ -190,6 +194,17 @@ def test_a_density_of_latents_of_images_and_labels_is_learned_and_the_best_weigh
     np.testing.assert_array_equal(system.target(batch)[0, 0, 0], [1, 0, 1])
     image, label = system.content.split(system.target(batch))
     assert image.shape == (2, 20, 20, 1) and (np.asarray(label) == 1).all()
+
+    sources, _ = small("flow", steps="12", **settings)
+    variables = base.evaluation_variables(state)
+    write_shapes(sources, system, variables, tmp_path, 2, 0, condition="3")  # crosses
+    image, label = (
+        nib.load(tmp_path / part / "sample_0001.nii.gz") for part in ("images", "labels")
+    )
+    assert image.shape == label.shape and image.shape[:2] == (20, 20)
+    assert set(np.unique(label.dataobj)) <= {0, 1} and image.get_fdata().max() <= 1
+    with pytest.raises(ValueError, match="has labels"):
+        write_shapes(sources, system, variables, tmp_path, 2, 0, condition="4")
 
 
 def test_convolutions_and_volumes_have_the_shape_of_the_data():

@@ -9,7 +9,8 @@
 
 Sizes:
     cpu  32^2 masks (3200), convolutions of 32, 64, 64 channels, batch 64, 2000 steps; about 6
-         minutes on one core; Dice of held-out ellipses 0.95 or more
+         minutes on one core (arm=mlp: 1); with dense layers the bound reaches -50 nats on ellipses
+         and -100 on digits whose class is given
     gpu  96^3 masks of a folder, convolutions of 32 to 256 channels, batch 16, 20 000 steps
     pod  the same, batch 64
 

@@ -88,20 +88,25 @@ def trained(
     if sources is None:
         sources = _sources(json.dumps(config.data.to_dict(), sort_keys=True))
     system = build_system(config, sources.info)
-    started = time.perf_counter()
-    result = train(
-        config,
-        sources,
-        system,
-        options.workdir / name,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=name,
-    )
     path = options.workdir / name / "seconds.json"
-    if not path.exists():
-        write_json(path, {"seconds": time.perf_counter() - started})
-    seconds = json.loads(path.read_text())["seconds"]
+    spent = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "finished": False}
+    started, finished = time.perf_counter(), False
+    try:
+        result = train(
+            config,
+            sources,
+            system,
+            options.workdir / name,
+            progress=options.progress,
+            cache=options.workdir / "cache",
+            name=name,
+        )
+        finished = True
+    finally:  # a training that is stopped here goes on in a later call
+        if not spent.get("finished", True):
+            spent = {"seconds": spent["seconds"] + time.perf_counter() - started}
+            write_json(path, {**spent, "finished": finished})
+    seconds = spent["seconds"]
     return Model(system, evaluation_variables(result.state), sources, seconds)
 
 

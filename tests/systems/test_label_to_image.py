@@ -13,6 +13,7 @@ from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.systems import base
 from jaxmedgen.systems.synthesis.conditional_gan import DISCRIMINATOR, FEATURES, GENERATOR
 from jaxmedgen.train.parallel import ParallelSettings
+from jaxmedgen.train.step import make_step
 from tests.train.test_parallel import run as parallel_run
 
 SMALL = {
@@ -186,27 +187,28 @@ def test_a_stack_has_one_style_and_any_size_is_padded():
     np.testing.assert_allclose(stack[:, 1], single, atol=1e-5)
 
 
-@pytest.mark.parametrize(("argument", "players", "latent"), [
-    ("arm=label,vendors=B", {GENERATOR, DISCRIMINATOR, FEATURES}, 0),
-    ("arm=noise,ablation=no_perceptual", {GENERATOR, DISCRIMINATOR}, 4),
-    ("arm=style,modulation=clade", {GENERATOR, DISCRIMINATOR, FEATURES}, 4),
-    ("arm=vendor,ablation=least_squares", {GENERATOR, DISCRIMINATOR, FEATURES}, 4),
-    ("arm=pix2pixhd,ablation=single_scale,classes=8", {GENERATOR, DISCRIMINATOR, FEATURES}, 0),
-    ("arm=unet,ablation=instance_norm", {GENERATOR, DISCRIMINATOR, FEATURES}, 0),
-    ("arm=vae,modulation=clade_distance,ablation=no_feature_matching",
-     {GENERATOR, DISCRIMINATOR, FEATURES}, 4),
-])  # fmt: skip
-def test_every_arm_builds_and_steps(argument, players, latent):
-    """Shapes of a whole step; nothing is computed."""
-    from jaxmedgen.train.step import make_step
+# A feature network and a second scale are looked at once: they take most of the tracing.
+WHOLE = "arm=label,vendors=B"
 
-    _, sources, system = small(argument)
-    assert set(system.players()) == players
+
+@pytest.mark.parametrize(("argument", "latent"), [
+    (WHOLE, 0),
+    ("arm=noise,ablation=no_perceptual", 4),
+    ("arm=style,modulation=clade", 4),
+    ("arm=vendor,ablation=least_squares", 4),
+    ("arm=pix2pixhd,ablation=single_scale,classes=8", 0),
+    ("arm=unet,ablation=instance_norm", 0),
+    ("arm=vae,modulation=clade_distance,ablation=no_feature_matching", 4),
+])  # fmt: skip
+def test_every_arm_builds_and_steps(argument, latent):
+    """Shapes of a whole step; nothing is computed."""
+    quick = {} if argument == WHOLE else {"discriminator__scales": "1"}
+    if quick and "no_perceptual" not in argument:
+        quick["features__kind"] = "gradients"
+    system, state, after, metrics = traced(argument, **quick)
+    learners = {GENERATOR, DISCRIMINATOR}
+    assert set(system.players()) == (learners | {FEATURES} if argument == WHOLE else learners)
     assert system.net.latent == latent
-    batch = next(training_stream(sources.train, batch_size=8, seed=0, num_threads=0))
-    state = jax.eval_shape(system.init, jax.random.key(0), batch)
-    step = make_step(system.objectives(), system.players(), prepare=system.prepare)
-    after, metrics = jax.eval_shape(step, state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     names = {name.split("/")[1] for name in metrics if name.startswith("generator/")}
     drawn = "vae" in argument
@@ -215,16 +217,26 @@ def test_every_arm_builds_and_steps(argument, players, latent):
     assert ("feature_matching" in names) == ("no_feature_matching" not in argument)
 
 
-@pytest.mark.parametrize("kind", ["random", "gradients"])
-def test_other_features_need_no_training(kind):
-    from jaxmedgen.train.step import make_step
-
-    _, sources, system = small("arm=label", features__kind=kind)
+def traced(argument, **overrides):
+    """The system with its state before and after a step, and the metrics: shapes alone."""
+    _, sources, system = small(argument, **overrides)
     batch = next(training_stream(sources.train, batch_size=8, seed=0, num_threads=0))
     state = jax.eval_shape(system.init, jax.random.key(0), batch)
     step = make_step(system.objectives(), system.players(), prepare=system.prepare)
-    assert "generator/perceptual" in jax.eval_shape(step, state, batch)[1]
-    assert (FEATURES in system.players()) == (kind == "random")
+    return system, state, *jax.eval_shape(step, state, batch)
+
+
+def test_random_features_need_no_training():
+    system, *_, metrics = traced("arm=label", features__kind="random", discriminator__scales="1")
+    assert "generator/perceptual" in metrics and FEATURES in system.players()
+    assert not system.features.trained
+
+
+def test_ablations_change_what_they_say():
+    assert small("arm=label,ablation=single_scale")[2].discriminator.scales == 1
+    assert small("arm=label")[2].discriminator.scales == 2
+    assert small("arm=label,ablation=least_squares")[2].weights.gan == "lsgan"
+    assert small("arm=label,ablation=instance_norm")[2].net.generator.norm == "instance"
 
 
 def test_equal_parameters_of_spade_and_its_baseline():

@@ -48,6 +48,7 @@ def test_scores_of_shifted_boxes():
 
 def test_tables_have_a_part_a_set_of_views():
     assert len(EVERY_SET) == 7 and view_names((1, 0)) == "axial+sagittal"
+    assert view_names(()) == "those given"
     given = np.array([[1.0, 0.0, 1.0]])
     np.testing.assert_array_equal(availability((0, 1), given), [[1, 0, 0]])
     truth = np.zeros((8, 8, 8), bool)

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 from rich.console import Console
+from rich.markdown import Markdown
 
 from jaxmedgen.data.meshes import surface_mesh, write_mesh
 from jaxmedgen.data.nifti import write_volume
@@ -106,7 +107,8 @@ def reconstruct_files(
     write_json(output / "biometry.json", sizes)
     if scores:
         write_scores({(): tuple(scores.values())}, output / "evaluation", step=step)
-        console.print(published_layout({"this run": {(): tuple(scores.values())}}, [()]))
+        table = published_layout({"this run": {(): tuple(scores.values())}}, [()])
+        console.print(Markdown(table))
     return scores
 
 

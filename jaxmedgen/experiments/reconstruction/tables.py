@@ -17,8 +17,8 @@ _DIGITS = {"dice": 2, "hd": 2, "hd95": 2, "rvd": 2, "bpd": 1, "ofd": 1, "hc": 1}
 
 
 def view_names(views: Sequence[int]) -> str:
-    """``axial+sagittal``."""
-    return "+".join(VIEWS[view] for view in sorted(views))
+    """``axial+sagittal``; of no set in particular, those that each case has."""
+    return "+".join(VIEWS[view] for view in sorted(views)) or "those given"
 
 
 def mean_deviation(scores: Sequence[VolumeScore], metric: str) -> str:

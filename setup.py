@@ -53,8 +53,17 @@ setuptools.setup(
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "n4": ["SimpleITK>=2.3"],
         "bench": ["torch", "torchvision", "torch-fidelity", "monai"],
-        "dev": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"],
+        "dev": [
+            "SimpleITK>=2.3",
+            "hypothesis",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+            "setuptools",
+        ],
         "docs": ["mkdocs", "mkdocs-material"],
     },
     entry_points={"console_scripts": ["jaxmedgen=jaxmedgen.cli.main:main"]},

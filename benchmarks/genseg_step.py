@@ -12,21 +12,14 @@ losses from the same weights and images, which must agree. Prints a line and one
 
 import argparse
 import json
-import os
-import statistics
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.timing.turns import serve_turns, take_turns
+from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
 
 SHAPE = (32, 32)
 UNIQUE = 16
-SIDES = ("jaxmedgen", "torch")
 _ITERATIONS = 50
 """Power iterations before losses are compared: both sides' vectors have converged."""
 
@@ -34,17 +27,13 @@ _ITERATIONS = 50
 def main() -> None:
     """Runs both sides in turn and prints the ratio of their medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=16, help="images of each domain")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=5, help="steps a round")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    add_arguments(parser, batch=16, steps=5)
     args = parser.parse_args()
     if args.worker:
-        serve(args)
+        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        serve_side(args, lambda: build(images(args.batch), args))
         return
-    result = compare(args)
+    result = compare_sides("benchmarks.genseg_step", args)
     print(
         f"jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch {1e3 * result['torch_s']:.1f} ms a "
         f"step; {result['speed_ratio']:.2f}x of torch's speed (losses differ by "
@@ -52,36 +41,6 @@ def main() -> None:
     )
     settings = {"threads": args.threads, "batch": args.batch}
     print(json.dumps({"benchmark": "genseg_step", **settings, **result}))
-
-
-def compare(args: argparse.Namespace) -> dict[str, Any]:
-    """Medians of both sides."""
-    with tempfile.TemporaryDirectory() as folder:
-        commands = {}
-        for name in SIDES:  # in this order: the first writes the weights
-            command = [sys.executable, "-m", "benchmarks.genseg_step", "--worker", name]
-            command += ["--exchange", f"{folder}/exchange.npz"]
-            for option in ("batch", "steps", "threads"):
-                command += [f"--{option}", str(getattr(args, option))]
-            commands[name] = command
-        ready, times = take_turns(commands, args.rounds)
-    ours, theirs = (statistics.median(times[name]) for name in SIDES)
-    return {
-        "jaxmedgen_s": ours,
-        "torch_s": theirs,
-        "speed_ratio": theirs / ours,
-        "difference": ready["difference"],
-        "rounds_s": times,
-    }
-
-
-def serve(args: argparse.Namespace) -> None:
-    """One side: builds the step, then times it whenever asked to on standard input."""
-    # Cores are given to both alike: XLA knows no number of threads.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
-    step, difference = build(images(args.batch), args)
-    serve_turns(step, args.steps, {"difference": difference})
 
 
 def images(batch: int) -> dict[str, np.ndarray]:
@@ -109,6 +68,7 @@ def jaxmedgen_step(
     from jaxmedgen.data.sources import DatasetInfo
     from jaxmedgen.systems.base import build_system
     from jaxmedgen.train.objectives import LossInputs
+    from jaxmedgen.train.parallel import Parallel, ParallelSettings
     from jaxmedgen.train.step import make_step
 
     config = load_config("genseg:cpu,data=glyphs,switch=adaptive")
@@ -117,10 +77,10 @@ def jaxmedgen_step(
     count = len(data["image"])
     batch = {name: jnp.asarray(value) for name, value in data.items()}
     batch |= {"domain": jnp.zeros(count, jnp.int32), "index": jnp.arange(count, dtype=jnp.int32)}
-    state = jax.jit(system.init)(jax.random.key(0), batch)
+    quickly = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    state = jax.jit(system.init, compiler_options=quickly)(jax.random.key(0), batch)
     keys = jax.random.split(jax.random.key(1), count)
 
-    @jax.jit
     def losses(variables):
         inputs = LossInputs(variables, {}, batch, keys, keys[0], state.step)
         found = {o.name: o.loss(inputs) for o in system.objectives()}
@@ -128,6 +88,7 @@ def jaxmedgen_step(
             variables |= {n: {**variables[n], **u} for n, u in outputs.variables.items()}
         return {name: value for name, (value, _) in found.items()}, variables
 
+    losses = jax.jit(losses, compiler_options=quickly)
     variables = {n: {"params": p.params, **p.variables} for n, p in state.players.items()}
     for _ in range(_ITERATIONS):
         found, variables = losses(variables)
@@ -138,8 +99,9 @@ def jaxmedgen_step(
         for path, leaf in flatten_dict(value.params).items()
     }
     np.savez(args.exchange, **{f"loss_{k}": v for k, v in found.items()}, **flat)
-    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
-    states = [state]
+    parallel = Parallel(ParallelSettings(**config.parallel))
+    states, batch = [parallel.replicate(state)], parallel.put(batch)
+    compiled = parallel.compile(make_step(system.objectives(), system.players()), states[0], batch)
 
     def step():
         states[0], metrics = compiled(states[0], batch)

@@ -133,6 +133,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "sick": 0.01,  # least share of the brain
                 "brain": 0.25,  # least share of the image
                 "channelwise": False,
+                "bias_field": False,  # corrected by N4 (needs SimpleITK)
                 "contrasts": ("flair", "t1ce", "t1", "t2") if brains else ("t1",),
                 "classes": "tissue",
                 "lesions": ("tumour",) if brains else (),
@@ -157,6 +158,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "estimator": (64, 64, 64) if small else (1000, 1000, 1000),
                 "spectral": True,
                 "remat": not small,
+                "placed": False,  # discriminators know where slices lie
                 "dtype": "float32" if small else "bfloat16",
             },
             "loss": {
@@ -166,6 +168,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "cycle": chosen["cycle"],
                 "joint_latent": True,
                 "staged": arm == "staged" or chosen["skips"] == "places",
+                "weight_sum": 0.0,  # weights are rescaled to this sum
                 "reversal": 0.1 if arm == "reversal" else 0.0,
                 "weights": {
                     "image": 50.0,
@@ -174,6 +177,8 @@ def get_config(argument: str = "") -> ConfigDict:
                     "adversarial": 3.0,
                     "segmentation": 0.01,
                     "information": 0.01 if arm == "mine" else 0.0,
+                    "features": 0.0,  # of the encoder's maps
+                    "place": 0.0,  # where slices seem to lie
                 },
             },
             "baseline": {
@@ -195,6 +200,6 @@ def get_config(argument: str = "") -> ConfigDict:
                 "b2": 0.999,
             },
             "augment": {"preset": "none"},  # genseg2d: the published one
-            "parallel": {"backend": "jit", "data": -1, "space": 1},
+            "parallel": {"backend": "jit", "data": -1, "space": 1, "quick_compile": small},
         }
     )

@@ -6,8 +6,8 @@ that both come from the same patients; the others are left out. Source: Vorontso
 1904.01636. A patient's slices are all in one part of the split if subjects are split first, as
 `hemisphere_parts` does.
 
-Bias fields are not corrected here: correct them beforehand (N4) with a mask of the brain. Taking
-the segmentation for that mask, as the published code does, tells where the lesion is.
+Bias fields are corrected, if wanted, by N4 with a mask of the brain. Taking the segmentation for
+that mask, as the published code does, tells where the lesion is.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
+from jaxmedgen.data.bias_field import without_bias_field
 from jaxmedgen.data.semi_labelled import semi_labelled
 from jaxmedgen.data.sources import ArraySource, Source
 from jaxmedgen.data.unpaired import Pairs, Unpaired
@@ -35,16 +36,20 @@ class HemisphereSettings:
         brain: least share of the image that the brain has.
         channelwise: scales every channel by its own mean and deviation; False, as published, takes
             one for all.
+        bias_field: corrects bias fields first; intensities must be raw ones, and positive.
     """
 
     finding: tuple[int, ...] = ()
     sick: float | int = 0.01
     brain: float | int = 0.25
     channelwise: bool = False
+    bias_field: bool = False
 
 
 def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
     """All hemispheres that can be used, with and without a finding, named PATIENT_zSLICE_SIDE.
+
+    ``place`` of those with a finding is the slice's height in its volume, from 0 to 1.
 
     Args:
         source: volumes ``[x, y, z, c]`` (right, anterior, superior) with label maps; whatever is
@@ -60,15 +65,18 @@ def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
         raise ValueError(
             f"finding={finding}: the data set's foreground classes are 1..{classes - 1}"
         )
-    present, absent, names = [], [], []
+    present, absent, names, places = [], [], [], []
     for number, case in enumerate(source.info.case_names):
         record = source[number]
         image, label = np.asarray(record["image"]), np.isin(record["label"], finding)
         if label.ndim != 3:
             raise ValueError(f"subject {case} has {label.ndim} axes: hemispheres need volumes")
         brain = (image != image[:1, :1, :1]).any(-1)
+        if settings.bias_field:
+            image = without_bias_field(image, brain)
         image = normalised(image, brain, channelwise=settings.channelwise)
         for z in range(label.shape[2]):
+            place = np.float32(z / max(label.shape[2] - 1, 1))
             for side, columns in zip("RL", halves(label.shape[0])):
                 inside, lesion = brain[columns, :, z], label[columns, :, z]
                 if inside.mean() <= settings.brain:
@@ -77,11 +85,12 @@ def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
                 picture = np.ascontiguousarray(image[columns, :, z].swapaxes(0, 1))
                 if share > settings.sick:
                     mask = np.ascontiguousarray(lesion.T).astype(np.int32)
-                    present.append({"image": picture, "label": mask})
+                    present.append({"image": picture, "label": mask, "place": place})
                     names.append(f"{case}_z{z:03d}_{side}")
                 elif share == 0:
                     absent.append(picture)
-    return Unpaired(tuple(present), tuple(absent), tuple(names))
+                    places.append(float(place))
+    return Unpaired(tuple(present), tuple(absent), tuple(names), tuple(places))
 
 
 def halves(width: int) -> tuple[slice, slice]:
@@ -135,7 +144,9 @@ def hemisphere_parts(data: Any, subjects: Sequence[Source]) -> tuple[Source, Sou
     Raises:
         ValueError: there are no images of one kind to train on.
     """
-    settings = HemisphereSettings(tuple(data.finding), data.sick, data.brain, data.channelwise)
+    settings = HemisphereSettings(
+        tuple(data.finding), data.sick, data.brain, data.channelwise, data.bias_field
+    )
     parts = []
     for number, source in enumerate(subjects):
         found = hemispheres(source, settings)

@@ -15,11 +15,13 @@ class Unpaired:
         present: those with: ``image`` ``[*s, c]`` and ``label`` ``[*s]``.
         absent: those without, ``[*s, c]``.
         names: of `present`.
+        places: where the images of `absent` lie in their volumes, from 0 to 1; () if unknown.
     """
 
     present: tuple[Record, ...]
     absent: tuple[np.ndarray, ...]
     names: tuple[str, ...]
+    places: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +54,11 @@ class Pairs:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
-        present, absent = self.parts.present, self.parts.absent
+        present, absent, places = self.parts.present, self.parts.absent, self.parts.places
+        place = {"absent_place": np.float32(places[index % len(absent)])} if places else {}
         return {
             **present[index % len(present)],
+            **place,
             "absent": absent[index % len(absent)],
             "domain": np.int32(0),
         }

@@ -29,6 +29,7 @@ _MAY_CHANGE = (
     "parallel.backend",
     "parallel.data",
     "parallel.space",
+    "parallel.quick_compile",
 )
 """Settings that a resumed run may have otherwise than the run it goes on with."""
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 from jaxmedgen.ops.collectives import all_mean
 
 KINDS = ("hinge", "lsgan", "wgan", "jsgan", "relativistic")
-Logits = Float[Array, " b ..."]
+Logits = Float[Array, "_ ..."]
 Maps = Sequence[Float[Array, " b ... _"]]
 
 

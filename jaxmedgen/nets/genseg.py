@@ -24,19 +24,24 @@ class Translations(NamedTuple):
         code_p: code of the images with a finding, ``[b, *l, k]``.
         code_a: of those without.
         skips_p: the encoder's maps of the images with a finding.
+        skips_a: of those without.
         x_pa: the finding removed.
         x_aa: reconstructions of the images without.
         x_pp: reconstructions of those with, ``x_pa`` plus a residual.
         x_ap: a finding added, ``x_aa`` plus a residual; None without a split code.
+        x_pq: a finding exchanged for one of another domain, ``x_pa`` plus a residual; None with one
+            domain.
     """
 
     code_p: Leaf
     code_a: Leaf
     skips_p: Leaf
+    skips_a: Leaf
     x_pa: Leaf
     x_aa: Leaf
     x_pp: Leaf
     x_ap: Leaf
+    x_pq: Leaf = None
 
 
 class TranslationNet(nn.Module):
@@ -136,15 +141,19 @@ class TranslationNet(nn.Module):
         absent: Float[Array, "b *s c"],
         prior: Float[Array, "b *l u"],
         domain: Int[Array, " b"],
+        other: Int[Array, " b"] | None = None,
+        exchange: Float[Array, "b *l u"] | None = None,
         update: bool = False,
     ) -> Translations:
-        """Both domains through all translations, in one pass of each network.
+        """All domains through all translations, in one pass of each network.
 
         Args:
             present: images with a finding.
             absent: images without.
             prior: u for the findings to be added.
             domain: of the findings in `present`, and of those to be added.
+            other: of the findings that are to take the place of those in `present`, if any.
+            exchange: their u.
             update: moves the power iterations of the spectral norms on by one step.
         """
         b = present.shape[0]
@@ -152,25 +161,35 @@ class TranslationNet(nn.Module):
         removed = self.remove(code, skips, update)
         common, unique = self.parts(code)
         own = self.block(unique[:b], domain)
-        skips_p = jax.tree.map(lambda x: x[:b], skips)
+        skips_p, skips_a = (jax.tree.map(lambda x, i=i: x[i : i + b], skips) for i in (0, b))
         if self.split:
-            both = jnp.concatenate([domain, domain])
-            added = self.residue(common, jnp.concatenate([own, prior]), skips, both, update)
+            kinds, looks = [domain, domain], [own, prior]
+            if other is not None:
+                kinds, looks = [*kinds, other], [*looks, exchange]
+                common = jnp.concatenate([common, common[:b]])
+                skips = jax.tree.map(lambda x: jnp.concatenate([x, x[:b]]), skips)
+            kinds, looks = jnp.concatenate(kinds), jnp.concatenate(looks)
+            added = self.residue(common, looks, skips, kinds, update)
         else:
             added = self.residue(common[:b], own, skips_p, domain, update)
         return Translations(
             code_p=code[:b],
             code_a=code[b:],
             skips_p=skips_p,
+            skips_a=skips_a,
             x_pa=removed[:b],
             x_aa=removed[b:],
             x_pp=removed[:b] + added[:b],
-            x_ap=removed[b:] + added[b:] if self.split else None,
+            x_ap=removed[b:] + added[b : 2 * b] if self.split else None,
+            x_pq=None if other is None else removed[:b] + added[2 * b :],
         )
 
 
 class DomainDiscriminators(nn.Module):
     """One discriminator for images with a finding and one for images without.
+
+    Either may be told where a slice lies in its volume, from 0 to 1: the number is one more channel
+    of the image.
 
     Attributes:
         presence: with one logit a domain of findings.
@@ -182,20 +201,28 @@ class DomainDiscriminators(nn.Module):
 
     def __call__(
         self,
-        present: Float[Array, "b *s c"],
-        absent: Float[Array, "b *s c"],
-        domain: Int[Array, " b"],
+        present: Float[Array, "p *s c"],
+        absent: Float[Array, "a *s c"],
+        domain: Int[Array, " p"],
+        places: tuple[Float[Array, " p"] | None, Float[Array, " a"] | None] = (None, None),
         update: bool = False,
-    ) -> tuple[list[Float[Array, " b *_"]], list[Float[Array, " b *_"]]]:
-        """Logits by scale of either discriminator, each for its images."""
-        return self.judge_presence(present, domain, update), self.judge_absence(absent, update)
+    ) -> tuple[list[Float[Array, " p *_"]], list[Float[Array, " a *_"]]]:
+        """Logits by scale of either discriminator, each for its images at their places."""
+        return (
+            self.judge_presence(present, domain, places[0], update),
+            self.judge_absence(absent, places[1], update),
+        )
 
     def judge_presence(
-        self, image: Float[Array, "b *s c"], domain: Int[Array, " b"], update: bool = False
+        self,
+        image: Float[Array, "b *s c"],
+        domain: Int[Array, " b"],
+        place: Float[Array, " b"] | None = None,
+        update: bool = False,
     ) -> list[Float[Array, " b *_"]]:
         """Logits by scale that the images hold a real finding of their domain."""
         found = []
-        for maps in self.presence(image, update):
+        for maps in self.presence(_placed(image, place), update):
             logits = maps[-1]
             chosen = jax.nn.one_hot(domain, logits.shape[-1])
             found.append((logits * chosen.reshape(-1, *[1] * (logits.ndim - 2), chosen.shape[-1]))
@@ -203,10 +230,20 @@ class DomainDiscriminators(nn.Module):
         return found
 
     def judge_absence(
-        self, image: Float[Array, "b *s c"], update: bool = False
+        self,
+        image: Float[Array, "b *s c"],
+        place: Float[Array, " b"] | None = None,
+        update: bool = False,
     ) -> list[Float[Array, " b *_"]]:
         """Logits by scale that the images are real ones without a finding."""
-        return [maps[-1][..., 0] for maps in self.absence(image, update)]
+        return [maps[-1][..., 0] for maps in self.absence(_placed(image, place), update)]
+
+
+def _placed(image, place):
+    if place is None:
+        return image
+    channel = jnp.broadcast_to(place.reshape(-1, *[1] * (image.ndim - 1)), (*image.shape[:-1], 1))
+    return jnp.concatenate([image, channel.astype(image.dtype)], -1)
 
 
 class StatisticsNetwork(nn.Module):

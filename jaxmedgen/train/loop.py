@@ -35,7 +35,7 @@ from jaxmedgen.train.trainable import (
 _LAG = 2  # steps in flight before the host waits for metrics: keeps the device busy
 # The initial state is drawn once: on a CPU, compiling its random numbers well takes longer (20 s
 # for a small U-Net) than compiling the training step.
-_QUICKLY = {"xla_backend_optimization_level": 0}
+_QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 def fit(

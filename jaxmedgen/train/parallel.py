@@ -19,6 +19,7 @@ from jaxmedgen.ops.collectives import batch_axis
 from jaxmedgen.train.step import Step
 
 BACKENDS = ("jit", "pmap")
+_QUICKLY = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
 HostBatch = Mapping[str, np.ndarray]
 
 
@@ -30,11 +31,14 @@ class ParallelSettings:
         backend: ``jit`` or ``pmap``.
         data: devices that split the batch; -1 takes all that ``space`` leaves.
         space: devices that split each volume's first spatial axis (jit only).
+        quick_compile: on a CPU, compiles with less optimisation. Steps of thousands of small
+            operations between convolutions compile in half the time and run as fast.
     """
 
     backend: str = "jit"
     data: int = -1
     space: int = 1
+    quick_compile: bool = False
 
 
 class Parallel:
@@ -144,6 +148,8 @@ class Parallel:
 
         The state is donated: keep the returned one only.
         """
+        quickly = self.settings.quick_compile and jax.default_backend() == "cpu"
+        options = _QUICKLY if quickly else None
         if self.is_pmap:
             mapped = jax.pmap(
                 _with_axis(step),
@@ -151,10 +157,10 @@ class Parallel:
                 devices=self._pmap_devices if jax.process_count() == 1 else None,
                 donate_argnums=0,
             )
-            return mapped.lower(state, batch).compile()
+            return mapped.lower(state, batch).compile(compiler_options=options)
         replicated = NamedSharding(self.mesh, PartitionSpec())
         compiled = jax.jit(step, donate_argnums=0, out_shardings=replicated)
-        return compiled.lower(state, batch).compile()
+        return compiled.lower(state, batch).compile(compiler_options=options)
 
     def fetch(self, metrics: Any) -> dict[str, float]:
         """Scalars on the host; waits for the step that makes them."""

@@ -81,8 +81,14 @@ def test_parts_are_of_the_subjects_they_are_given():
     info = dataclasses.replace(base.info, case_names=("s1", "s2", "s3"))
     train = ArraySource([base[0]] * 3, info)
     settings = {"finding": (), "sick": 0.01, "brain": 0.25, "channelwise": False}
+    settings["bias_field"] = False
     data = ConfigDict(settings | {"labelled": 0.3, "seed": 0})
     pairs, _, test = hemisphere_parts(data, (train, base, base))
+    first = next(i for i in range(len(pairs)) if "_z002" in pairs.info.case_names[i])
+    assert pairs[first]["place"] == np.float32(2 / 3)
+    assert {float(pairs[i]["absent_place"]) for i in range(6)} == {
+        float(np.float32(z / 3)) for z in range(4)
+    }
     assert pairs[0]["image"].shape == pairs[0]["absent"].shape == (8, 6, 2)
     known = {patient_of_slice(pairs.info.case_names[i]) for i in pairs.labelled}
     assert len(known) == 1 and known < set(info.case_names)

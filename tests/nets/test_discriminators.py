@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxmedgen.nets.discriminators import MultiScaleDiscriminator, PatchDiscriminator
-from jaxmedgen.nets.spectral import COLLECTION, SpectralConv
+from jaxmedgen.nets.layers import Conv
+from jaxmedgen.nets.spectral import COLLECTION, SpectralConv, SpectralNorm
 
 
 def shapes(net, image):
@@ -47,6 +48,35 @@ def test_weights_get_norm_one_and_move_in_updates_only():
     # Without `update` nothing may change: an apply with no mutable collection is allowed.
     again = layer.apply(variables, x)
     np.testing.assert_allclose(again, y, rtol=1e-5, atol=1e-6)
+
+
+def test_spectral_norm_is_that_of_flax():
+    """Variables, outputs, updates and gradients of the library's slower one."""
+
+    class Layer(nn.Module):
+        own: bool
+
+        @nn.compact
+        def __call__(self, x, update=False):
+            layer = Conv(3, 3, name="conv")
+            if self.own:
+                return SpectralNorm(layer, name="norm")(x, update)
+            theirs = nn.SpectralNorm(layer, collection_name=COLLECTION, name="norm")
+            return theirs(x, update_stats=update)
+
+    x = jax.random.normal(jax.random.key(1), (2, 5, 5, 2))
+    found = []
+    for own in (True, False):
+        layer = Layer(own)
+        variables = layer.init(jax.random.key(0), x)
+
+        def total(params, layer=layer, variables=variables):
+            y, new = layer.apply({**variables, "params": params}, x, True, mutable=[COLLECTION])
+            return jnp.sin(y).sum(), (y, new)
+
+        found.append((variables, jax.grad(total, has_aux=True)(variables["params"])))
+    ours, theirs = found
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), ours, theirs)
 
 
 def test_too_small_images_and_uneven_settings_are_named():

@@ -32,13 +32,17 @@ from jaxmedgen.systems.translation.genseg_model import (
     DISCRIMINATOR,
     ESTIMATOR,
     GENERATOR,
+    LOCATOR,
     REVERSAL,
     SEGMENTER,
     GenSegModel,
 )
+from jaxmedgen.systems.translation.genseg_sides import Side, sides
 from jaxmedgen.systems.translation.genseg_terms import (
     class_probabilities,
     ever,
+    feature_difference,
+    found_place,
     l1,
     remaining_contrast,
     weights_at,
@@ -51,9 +55,11 @@ class GenSeg(GenSegModel):
     """The model's training."""
 
     def objectives(self) -> tuple[Objective, ...]:
-        """Discriminators, critic, generator, in this order."""
+        """Discriminators, locators, critic, generator, in this order."""
         trained = [GENERATOR, *(n for n in (SEGMENTER, REVERSAL) if n in self.settings)]
         found = [Objective(DISCRIMINATOR, (DISCRIMINATOR,), self._discriminate)]
+        if self.locators is not None:
+            found.append(Objective(LOCATOR, (LOCATOR,), self._locate))
         if self.estimator is not None:
             found.append(Objective(ESTIMATOR, (ESTIMATOR,), self._estimate))
         return (*found, Objective(GENERATOR, tuple(trained), self._generate))
@@ -68,6 +74,7 @@ class GenSeg(GenSegModel):
         return self.net.apply(
             inputs.variables[GENERATOR],
             *(batch[name] for name in ("image", "absent", "prior", "domain")),
+            *(batch.get(name) for name in ("other", "exchange")),
             update=True,
             mutable=[COLLECTION],
             method="translate",
@@ -75,43 +82,65 @@ class GenSeg(GenSegModel):
 
     def _discriminate(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
         batch, variables = inputs.batch, inputs.variables[DISCRIMINATOR]
-        domain = batch["domain"]
         made = jax.lax.stop_gradient(self._translations(inputs)[0])
-        pairs = {"absence": (batch["absent"], made.x_pa)}
-        if self.net.split:
-            pairs["presence"] = (batch["image"], made.x_ap)
+        shown = sides(batch, made, placed=self.placed)
+        absence = shown["absence"]
+        # Where findings are only removed, the other discriminator sees what it does not learn.
+        real = Side(batch["image"], len(batch["image"]), batch["domain"], batch.get("place"))
+        presence = shown.get("presence", real)
         judged, updated = self.discriminators.apply(
             variables,
-            # Where findings are only removed, the other discriminator sees what it does not learn.
-            jnp.concatenate(pairs.get("presence", (batch["image"], batch["image"]))),
-            jnp.concatenate(pairs["absence"]),
-            jnp.concatenate([domain, domain]),
+            presence.images,
+            absence.images,
+            presence.domain,
+            (presence.place, absence.place) if self.placed else (None, None),
             update=True,
             mutable=[COLLECTION],
         )
         value, accuracy = 0.0, []
         for name, logits in zip(("presence", "absence"), judged):
-            if name not in pairs:
+            if name not in shown:
                 continue
-            real, fake = (list(part) for part in zip(*(jnp.split(x, 2) for x in logits)))
+            count = shown[name].count
+            real, fake = [x[:count] for x in logits], [x[count:] for x in logits]
             value = value + adversarial.discriminator_loss(self.gan, real, fake)
             accuracy.append(adversarial.discriminator_accuracy(self.gan, real, fake))
             if self.penalty:
-                critic = self._critic(variables, name, domain)
+                image, domain, place = shown[name].part(real=True)
+                translated = shown[name].part(real=False)[0][:count]
+                critic = self._critic(variables, name, domain, place)
                 value = value + self.penalty * adversarial.gradient_penalty(
-                    critic, *pairs[name], inputs.keys, self.penalty_kind
+                    critic, image, translated, inputs.keys, self.penalty_kind
                 )
+        side = list(shown.values())[-1]
+        fake, real = (side.part(real=r)[0][: side.count] for r in (False, True))
         metrics = {
             "discriminator_accuracy": sum(accuracy) / len(accuracy),
-            "diversity": adversarial.relative_diversity(*reversed(list(pairs.values())[-1])),
+            "diversity": adversarial.relative_diversity(fake, real),
         }
         weight = weights_at(self.stages, inputs.step)["adversarial"]
         return weight * value, LossOutputs(metrics, {DISCRIMINATOR: updated})
 
-    def _critic(self, variables, name, domain):
+    def _critic(self, variables, name, domain, place):
+        judge = self.discriminators.apply
         if name == "absence":
-            return lambda x: self.discriminators.apply(variables, x, method="judge_absence")
-        return lambda x: self.discriminators.apply(variables, x, domain, method="judge_presence")
+            return lambda x: judge(variables, x, place, method="judge_absence")
+        return lambda x: judge(variables, x, domain, place, method="judge_presence")
+
+    def _locate(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
+        """Where real slices lie in their volumes."""
+        batch, variables = inputs.batch, inputs.variables[LOCATOR]
+        maps, updated = self.locators.apply(
+            variables,
+            batch["image"],
+            batch["absent"],
+            jnp.zeros_like(batch["domain"]),
+            update=True,
+            mutable=[COLLECTION],
+        )
+        places = (batch["place"], batch["absent_place"])
+        value = sum(l1(found_place(m), p) for m, p in zip(maps, places))
+        return value, LossOutputs({}, {LOCATOR: updated})
 
     def _information(self, inputs, made, code_ap):
         """The critic's values of joint and of permuted codes, of P and of A with a finding."""
@@ -148,6 +177,8 @@ class GenSeg(GenSegModel):
         terms |= {k: v for k, v in coded.items() if ever(self.stages, k)}
         if ever(self.stages, "adversarial"):
             terms["adversarial"] = self._fool(inputs, made)
+        if self.locators is not None:
+            terms["place"] = self._misplace(inputs, made)
         changed = {GENERATOR: updated}
         if self.segmenter is None:
             logits = self._logits(variables, made.code_p, made.skips_p)
@@ -175,7 +206,8 @@ class GenSeg(GenSegModel):
     def _code_terms(self, inputs, made):
         """Terms of the translated images' codes: latent, cycle, mutual information."""
         batch, net, b = inputs.batch, self.net, len(inputs.batch["image"])
-        images = [made.x_pa, made.x_aa, made.x_pp, *([made.x_ap] if net.split else [])]
+        images = [made.x_pa, made.x_aa, made.x_pp, made.x_ap, made.x_pq]
+        images = [image for image in images if image is not None]
 
         def encode(x):
             return self._encode(inputs.variables, x)
@@ -183,10 +215,13 @@ class GenSeg(GenSegModel):
         encode = jax.checkpoint(encode) if self.remat else encode
         code, skips = encode(jnp.concatenate(images))
         codes = [code[i : i + b] for i in range(0, len(code), b)]
+        features = {}
+        if ever(self.stages, "features"):
+            features["features"] = feature_difference(made, skips)
         if not net.split:
             pairs = [(codes[2], made.code_p), (codes[1], made.code_a)]
-            return {"latent": sum(l1(*pair) for pair in pairs)}
-        (c_pa, _), (c_aa, _), (c_pp, u_pp), (c_ap, u_ap) = map(net.parts, codes)
+            return {**features, "latent": sum(l1(*pair) for pair in pairs)}
+        (c_pa, _), (c_aa, _), (c_pp, u_pp), (c_ap, u_ap) = map(net.parts, codes[:4])
         (c_p, u_p), (c_a, _) = map(net.parts, (made.code_p, made.code_a))
         pairs = [(c_p, c_pa), (c_a, c_aa)]
         if self.joint_latent and net.domains == 1:
@@ -195,7 +230,10 @@ class GenSeg(GenSegModel):
         else:
             u_p, u_pp, u_ap = (net.block(u, batch["domain"]) for u in (u_p, u_pp, u_ap))
             pairs += [(c_a, c_ap), (c_p, c_pp), (u_p, u_pp), (batch["prior"], u_ap)]
-        terms = {"latent": sum(l1(*pair) for pair in pairs)}
+        if made.x_pq is not None:
+            c_pq, u_pq = net.parts(codes[4])
+            pairs += [(c_p, c_pq), (batch["exchange"], net.block(u_pq, batch["other"]))]
+        terms = {**features, "latent": sum(l1(*pair) for pair in pairs)}
         if ever(self.stages, "cycle"):
             terms["cycle"] = self._cycle(inputs, made, codes, skips)
         if self.estimator is not None:
@@ -218,15 +256,27 @@ class GenSeg(GenSegModel):
 
     def _fool(self, inputs, made):
         """The generator's adversarial term against the discriminators as they are now."""
-        batch, variables = inputs.batch, inputs.variables[DISCRIMINATOR]
-        pairs = {"absence": (made.x_pa, batch["absent"])}
-        if self.net.split:
-            pairs["presence"] = (made.x_ap, batch["image"])
+        variables, value = inputs.variables[DISCRIMINATOR], 0.0
+        for name, side in sides(inputs.batch, made, placed=self.placed).items():
+            fake, *labels = side.part(real=False)
+            against = None
+            if self.gan == "relativistic":
+                real, *own = side.part(real=True)
+                against = self._critic(variables, name, *own)(real)
+            logits = self._critic(variables, name, *labels)(fake)
+            value = value + adversarial.generator_loss(self.gan, logits, against)
+        return value
+
+    def _misplace(self, inputs, made):
+        """How far from their places translated slices seem to lie."""
         value = 0.0
-        for name, (fake, real) in pairs.items():
-            critic = self._critic(variables, name, batch["domain"])
-            against = critic(real) if self.gan == "relativistic" else None
-            value = value + adversarial.generator_loss(self.gan, critic(fake), against)
+        for name, side in sides(inputs.batch, made, placed=True).items():
+            fake, domain, place = side.part(real=False)
+            labels = () if name == "absence" else (jnp.zeros_like(domain),)
+            maps = self.locators.apply(
+                inputs.variables[LOCATOR], fake, *labels, method=f"judge_{name}"
+            )
+            value = value + l1(found_place(maps), place)
         return value
 
     def _reverse(self, inputs, made):

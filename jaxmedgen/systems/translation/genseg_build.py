@@ -46,7 +46,13 @@ def parts(config: Any, info: DatasetInfo) -> dict[str, Any]:
         **shared,
     )
     separate = _segmenter(net, classes, shared) if net.separate else None
+    weights = Weights(**dict(loss.weights))
+    stages = four_stages(config.steps) if loss.staged else (Stage(0, weights),)
+    if loss.weight_sum:
+        stages = tuple(s._replace(weights=s.weights.rescaled(loss.weight_sum)) for s in stages)
     players = ["generator", "discriminator"]
+    if weights.place:
+        players.append("locator")
     if separate is not None:
         players.append("segmenter")
     estimator = StatisticsNetwork(tuple(net.estimator)) if loss.weights.information else None
@@ -57,13 +63,14 @@ def parts(config: Any, info: DatasetInfo) -> dict[str, Any]:
         reversal = Decoder(narrow, long_skips="none", **{**shared, "spectral": False})
     if estimator is not None:
         players.append("estimator")
-    weights = Weights(**dict(loss.weights))
     names = ("presence",) if domains == 1 else tuple(info.class_names[1:])
     return {
         "net": TranslationNet(encoder, common, residual, net.unique, classes, net.split, domains),
-        "discriminators": _discriminators(net, domains, shared["dtype"]),
+        "discriminators": _discriminators(net, domains, shared["dtype"], net.scales),
+        "locators": _discriminators(net, 1, shared["dtype"], 1) if weights.place else None,
+        "placed": net.placed,
         "settings": {name: _player(config, name) for name in players},
-        "stages": four_stages(config.steps) if loss.staged else (Stage(0, weights),),
+        "stages": stages,
         "augmentation": preset(config.augment.preset, info.spacing),
         "domain_names": ("absence", *names),
         "segmenter": separate,
@@ -119,7 +126,7 @@ def _segmenter(net: Any, classes: int, shared: dict[str, Any]) -> Decoder:
     )
 
 
-def _discriminators(net: Any, domains: int, dtype: Any) -> DomainDiscriminators:
+def _discriminators(net: Any, domains: int, dtype: Any, scales: int) -> DomainDiscriminators:
     def multi_scale(outputs):
         one = PatchDiscriminator(
             tuple(net.discriminator),
@@ -132,7 +139,7 @@ def _discriminators(net: Any, domains: int, dtype: Any) -> DomainDiscriminators:
             outputs=outputs,
             dtype=dtype,
         )
-        return MultiScaleDiscriminator(one, net.scales)
+        return MultiScaleDiscriminator(one, scales)
 
     return DomainDiscriminators(multi_scale(domains), multi_scale(1))
 
@@ -168,6 +175,8 @@ def _check(config: Any, classes: int) -> None:
         raise ValueError("net.separate: with several domains the residual decoder segments")
     if not net.split and (net.domains > 1 or loss.weights.information or loss.reversal):
         raise ValueError("net.split=False has no unique part: no domains, information or reversal")
+    if loss.staged and loss.weights.place:
+        raise ValueError("loss.weights.place: the four stages have no such term; set it to 0")
     if loss.gan not in KINDS:
         raise ValueError(f"loss.gan='{loss.gan}': choose one of {', '.join(KINDS)}")
     if loss.cycle not in ("apa", "pap"):

@@ -53,6 +53,21 @@ def prepare_pairs(
     return found
 
 
+def exchanges(batch: Batch, keys: Key[Array, " b"], domains: int, shape: tuple[int, ...]) -> Batch:
+    """A batch with ``other``, a domain that is not the sample's, and ``exchange``, u for it.
+
+    Args:
+        batch: with ``domain``.
+        keys: one a sample.
+        domains: how many there are, at least two.
+        shape: of a sample's u.
+    """
+    pair = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 3)))(keys)
+    step = jax.vmap(lambda key: jax.random.randint(key, (), 1, domains))(pair[:, 0])
+    look = jax.vmap(lambda key: jax.random.normal(key, shape))(pair[:, 1])
+    return {**batch, "other": (batch["domain"] + step) % domains, "exchange": look}
+
+
 def targets(batch: Batch, classes: int) -> tuple[Float[Array, "b *s k"], Float[Array, " b"]]:
     """Masks of the foreground classes (0 where unknown), and which samples' are known."""
     known = batch["has_mask"]

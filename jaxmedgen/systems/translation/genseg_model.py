@@ -15,14 +15,14 @@ from jaxmedgen.nets.genseg import DomainDiscriminators, StatisticsNetwork, Trans
 from jaxmedgen.nets.genseg_decoder import Decoder
 from jaxmedgen.nets.genseg_encoder import code_shape
 from jaxmedgen.systems.base import PlayerVariables
-from jaxmedgen.systems.translation.genseg_inputs import prepare_pairs
+from jaxmedgen.systems.translation.genseg_inputs import exchanges, prepare_pairs
 from jaxmedgen.systems.translation.genseg_terms import Stage, class_probabilities
 from jaxmedgen.train.objectives import PlayerSettings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Augment, Batch
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
-SEGMENTER, ESTIMATOR, REVERSAL = "segmenter", "estimator", "reversal"
+SEGMENTER, ESTIMATOR, REVERSAL, LOCATOR = "segmenter", "estimator", "reversal", "locator"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,8 @@ class GenSegModel:
         domain_names: absence first, then each kind of finding.
         segmenter: a separate decoder for segmentation, or None to re-use the residual decoder.
         estimator: MINE's critic, or None.
+        locators: networks that tell where a slice of either side lies in its volume, or None.
+        placed: discriminators are told where slices lie.
         reversal: a decoder from u alone to ``x_PA`` whose gradient is reversed, or None.
         gan: adversarial loss, of `losses.adversarial.KINDS`.
         penalty: weight of a gradient penalty of the discriminators.
@@ -60,6 +62,8 @@ class GenSegModel:
     segmenter: Decoder | None = None
     estimator: StatisticsNetwork | None = None
     reversal: Decoder | None = None
+    locators: DomainDiscriminators | None = None
+    placed: bool = False
     gan: str = "hinge"
     penalty: float | int = 0.0
     penalty_kind: str = "r1"
@@ -71,7 +75,7 @@ class GenSegModel:
     remat: bool = False
 
     def players(self) -> Mapping[str, PlayerSettings]:
-        """Generator and discriminator; segmenter, estimator and reversal where there are any."""
+        """Generator and discriminator; segmenter, estimator, ... where there are any."""
         return self.settings
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
@@ -79,9 +83,13 @@ class GenSegModel:
         keys = jax.random.split(key, 6)
         image = jnp.zeros_like(batch["image"][:1], dtype=jnp.float32)
         variables = {GENERATOR: self.net.init(keys[0], image)}
+        domain, place = jnp.zeros(1, jnp.int32), jnp.zeros(1) if self.placed else None
         variables[DISCRIMINATOR] = self.discriminators.init(
-            keys[1], image, image, jnp.zeros(1, jnp.int32)
+            keys[1], image, image, domain, (place, place)
         )
+        if self.locators is not None:
+            locator_key = jax.random.fold_in(keys[1], 1)
+            variables[LOCATOR] = self.locators.init(locator_key, image, image, domain)
         code, skips = self.net.apply(variables[GENERATOR], image, method="encode")
         common, unique = self.net.parts(code)
         if self.segmenter is not None:
@@ -97,12 +105,20 @@ class GenSegModel:
     def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
         """Augments either image with its own numbers and draws u of the findings to be added.
 
+        With several domains it also draws which other finding takes the place of each, and its u.
+
         Raises:
-            ValueError: the data set has no images without a finding.
+            ValueError: the data set has no images without a finding, or no places of its slices
+                where they are needed.
         """
-        return prepare_pairs(
-            batch, keys, self.augmentation, clip=self.clip, prior=self._prior_shape(batch)
-        )
+        if (self.placed or self.locators is not None) and "absent_place" not in batch:
+            raise ValueError(
+                "this data set does not tell where its slices lie: set net.placed=False and "
+                "loss.weights.place=0, or take data.kind=hemispheres"
+            )
+        prior = self._prior_shape(batch)
+        ready = prepare_pairs(batch, keys, self.augmentation, clip=self.clip, prior=prior)
+        return exchanges(ready, keys, self.net.domains, prior) if self.net.domains > 1 else ready
 
     def predict(
         self, variables: PlayerVariables, image: Float[Array, "b *s c"]

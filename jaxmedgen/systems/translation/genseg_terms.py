@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxmedgen.nets.genseg import Translations
+from jaxmedgen.nets.genseg_encoder import Skip
 from jaxmedgen.ops.collectives import all_sum
 
 
@@ -23,6 +24,8 @@ class Weights:
         adversarial: both discriminators.
         segmentation: Dice.
         information: MINE's bound of the mutual information of c and u.
+        features: the encoder's maps of reconstructions against those of the images.
+        place: where translated slices seem to lie against where they do, by `locators`.
     """
 
     image: float | int = 50.0
@@ -31,6 +34,19 @@ class Weights:
     adversarial: float | int = 3.0
     segmentation: float | int = 0.01
     information: float | int = 0.0
+    features: float | int = 0.0
+    place: float | int = 0.0
+
+    def rescaled(self, total: float | int) -> "Weights":
+        """The same ratios with a given sum.
+
+        Raises:
+            ValueError: all are zero.
+        """
+        old = dataclasses.asdict(self)
+        if not sum(old.values()):
+            raise ValueError("loss.weights are all zero: give one of them a value")
+        return Weights(**{name: v * total / sum(old.values()) for name, v in old.items()})
 
 
 class Stage(NamedTuple):
@@ -79,6 +95,26 @@ def ever(stages: Sequence[Stage], name: str) -> bool:
 def l1(a: Float[Array, "*s"], b: Float[Array, "*s"]) -> Float[Array, ""]:
     """Mean absolute difference: the mean over samples of their means."""
     return jnp.mean(jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)))
+
+
+def feature_difference(made: Translations, again: tuple[Skip, ...]) -> Float[Array, ""]:
+    """Mean L1 of the encoder's maps of reconstructions against those of the images.
+
+    Args:
+        made: translations, with the maps of both domains' images.
+        again: maps of the images ``x_PA, x_AA, x_PP, ...``, one after the other.
+    """
+    b, value = len(made.x_pa), 0.0
+    for level, skip in enumerate(again):
+        for first, skips in ((b, made.skips_a), (2 * b, made.skips_p)):
+            value = value + l1(skips[level].features, skip.features[first : first + b])
+    return value / len(again)
+
+
+def found_place(maps: Sequence[Float[Array, " b *_"]]) -> Float[Array, " b"]:
+    """Where slices lie in their volumes, from 0 to 1, by the maps of a locator."""
+    logits = [m.reshape(len(m), -1).mean(-1) for m in maps]
+    return jax.nn.sigmoid(sum(logits) / len(logits))
 
 
 def class_probabilities(logits: Float[Array, "b *s k"]) -> Float[Array, "b *s k1"]:

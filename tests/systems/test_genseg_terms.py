@@ -1,0 +1,146 @@
+"""GenSeg's terms beside its published core: places, exchanged findings, features, weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.nets.genseg import Translations
+from jaxmedgen.nets.genseg_encoder import Skip
+from jaxmedgen.systems.base import build_system
+from jaxmedgen.systems.translation.genseg_inputs import exchanges
+from jaxmedgen.systems.translation.genseg_sides import sides
+from jaxmedgen.systems.translation.genseg_terms import Weights, feature_difference, found_place
+from jaxmedgen.train.objectives import LossInputs
+
+QUICKLY = {"xla_backend_optimization_level": 0}
+SMALL = {
+    "net.features": "(4, 8)",
+    "net.unique": "2",
+    "net.residual_taps": "3",
+    "net.discriminator": "(4,)",
+    "net.scales": "1",
+    "net.spectral": "False",
+}
+
+
+def system_of(argument, classes, **overrides):
+    config = load_config(f"genseg:cpu,{argument}", SMALL | overrides)
+    names = ("background", *(f"finding{k}" for k in range(classes)))
+    return build_system(config, DatasetInfo(names, ("ink",), (1.0, 1.0), ()))
+
+
+def test_weights_keep_their_ratios():
+    old = Weights()
+    new = old.rescaled(10)
+    assert sum(vars(new).values()) == pytest.approx(10)
+    assert new.image / new.segmentation == pytest.approx(old.image / old.segmentation)
+    system = system_of("", 1, **{"loss.weight_sum": "10.0"})
+    assert system.stages[0].weights == new
+    with pytest.raises(ValueError, match="all zero"):
+        Weights(0, 0, 0, 0, 0).rescaled(1)
+
+
+def test_another_finding_takes_the_place_of_each():
+    domain = jnp.arange(300) % 3
+    keys = jax.random.split(jax.random.key(0), 300)
+    found = exchanges({"domain": domain}, keys, 3, (2, 2))
+    other, exchange = np.asarray(found["other"]), np.asarray(found["exchange"])
+    assert (other != np.asarray(domain)).all() and set(other) == {0, 1, 2}
+    for k in range(3):  # either of the two others about as often
+        counts = np.bincount(other[np.asarray(domain) == k], minlength=3)
+        assert counts[k] == 0 and counts.max() < 70
+    assert abs(exchange.mean()) < 0.1 and abs(exchange.std() - 1) < 0.1
+
+
+def test_an_exchanged_finding_is_a_residual_of_its_own_domain():
+    """``x_PQ = D_c(c_P) + D_u(c_P, u_j, e_j)``, with the skips of P."""
+    system = system_of("arm=multi_domain,switch=layer", 2)
+    net = system.net
+    present, absent = jax.random.normal(jax.random.key(0), (2, 3, 8, 8, 1))
+    prior, exchange = jax.random.normal(jax.random.key(1), (2, 3, 4, 4, 1))
+    domain, other = jnp.array([0, 1, 1]), jnp.array([1, 0, 0])
+
+    def both(key):
+        weights = net.init(key, present[:1])
+        made = net.apply(
+            weights, present, absent, prior, domain, other, exchange, method="translate"
+        )
+        code, skips = net.apply(weights, present, method="encode")
+        common, _ = net.parts(code)
+        removed = net.apply(weights, code, skips, method="remove")
+        added, own = (
+            net.apply(weights, common, exchange, skips, kinds, method="residue")
+            for kinds in (other, domain)
+        )
+        return made.x_pq, removed + added, removed + own
+
+    found, expected, wrong = jax.jit(both, compiler_options=QUICKLY)(jax.random.key(2))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - wrong).max() > 1e-2
+
+
+def test_translations_lie_where_their_images_do():
+    batch = {
+        "image": jnp.full((2, 4, 4, 1), 1.0),
+        "absent": jnp.full((2, 4, 4, 1), 2.0),
+        "domain": jnp.array([0, 1]),
+        "other": jnp.array([1, 0]),
+        "place": jnp.array([0.1, 0.2]),
+        "absent_place": jnp.array([0.3, 0.4]),
+    }
+    blank = {name: jnp.zeros((2, 4, 4, 1)) for name in Translations._fields}
+    blank |= {"x_pa": 3 + blank["x_pa"], "x_ap": 4 + blank["x_ap"], "x_pq": 5 + blank["x_pq"]}
+    found = sides(batch, Translations(**blank), placed=True)
+    presence, absence = found["presence"], found["absence"]
+    assert absence.images[:, 0, 0, 0].tolist() == [2, 2, 3, 3]
+    np.testing.assert_allclose(absence.place, [0.3, 0.4, 0.1, 0.2])
+    assert presence.images[:, 0, 0, 0].tolist() == [1, 1, 4, 4, 5, 5]
+    np.testing.assert_allclose(presence.place, [0.1, 0.2, 0.3, 0.4, 0.1, 0.2])
+    assert presence.domain.tolist() == [0, 1, 0, 1, 1, 0]
+    images, domain, place = presence.part(real=False)
+    assert len(images) == len(domain) == len(place) == 4
+
+
+def test_features_are_compared_with_those_of_the_same_image():
+    def maps(value, count):
+        return tuple(Skip(jnp.full((count, s, s, 1), value), None) for s in (4, 2))
+
+    blank = {name: jnp.zeros((2, 4, 4, 1)) for name in Translations._fields}
+    made = Translations(**blank | {"skips_p": maps(1.0, 2), "skips_a": maps(5.0, 2)})
+    again = tuple(  # of x_PA, x_AA, x_PP
+        Skip(jnp.concatenate([a.features, b.features, c.features]), None)
+        for a, b, c in zip(maps(9.0, 2), maps(5.5, 2), maps(1.25, 2))
+    )
+    assert float(feature_difference(made, again)) == pytest.approx(0.75)
+    logits = [jnp.array([[[0.0, 2.0]], [[-1.0, -1.0]]])]
+    np.testing.assert_allclose(found_place(logits), [1 / (1 + np.exp(-1)), 1 / (1 + np.e)], 1e-6)
+
+
+def test_discriminators_and_locators_of_slices():
+    """What a place changes, by abstract evaluation; data without places are refused."""
+    overrides = {"net.placed": "True", "loss.weights.place": "10.0", "loss.weights.features": "1.0"}
+    system = system_of("", 1, **overrides)
+    assert [o.name for o in system.objectives()] == ["discriminator", "locator", "generator"]
+    zeros = jnp.zeros((2, 8, 8, 1))
+    batch = {"image": zeros, "absent": zeros, "label": jnp.zeros((2, 8, 8), jnp.int32)}
+    keys = jax.random.split(jax.random.key(0), 2)
+    with pytest.raises(ValueError, match="does not tell where its slices lie"):
+        system.prepare(batch, keys)
+    batch |= {"place": jnp.zeros(2), "absent_place": jnp.ones(2)}
+
+    def step(batch):
+        state = system.init(keys[0], batch)
+        variables = {n: p.evaluation_variables() for n, p in state.players.items()}
+        inputs = LossInputs(variables, {}, system.prepare(batch, keys), keys, keys[0], state.step)
+        return variables, [o.loss(inputs) for o in system.objectives()]
+
+    variables, found = jax.eval_shape(step, batch)
+    assert all(loss.shape == () for loss, _ in found)
+    assert {"place", "features"} <= set(found[-1][1].metrics)
+    first = jax.tree.leaves(variables["discriminator"]["params"]["absence"])
+    assert any(leaf.shape == (4, 4, 2, 4) for leaf in first)  # image and place
+    other = jax.tree.leaves(variables["locator"]["params"]["absence"])
+    assert any(leaf.shape == (4, 4, 1, 4) for leaf in other)

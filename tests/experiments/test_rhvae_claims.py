@@ -8,7 +8,10 @@ from jaxmedgen.experiments.reproductions.manifold import junctions
 def scores(vae, prior, manifold, raw_vae, raw_manifold):
     sets = (*junctions.SETS, *(f"raw + {name}" for name in junctions.SETS))
     values = (vae, prior, manifold, raw_vae, 0.0, raw_manifold)
-    return {name: Scores((value - 1, value + 1), (value,) * 2) for name, value in zip(sets, values)}
+    return {
+        name: Scores((value - 1.0, value + 1.0), (value + 0.0,) * 2)
+        for name, value in zip(sets, values)
+    }
 
 
 def test_claims_are_paired_by_seed():

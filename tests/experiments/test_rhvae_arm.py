@@ -1,0 +1,75 @@
+"""Synthetic subjects of a Riemannian VAE of labelled subjects, and clusters along geodesics."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.phantoms.shapes import Shapes
+from jaxmedgen.data.sources import subset
+from jaxmedgen.experiments import rhvae_arm
+from jaxmedgen.experiments.arms import ARMS
+from jaxmedgen.metrics.geodesic_clusters import clusters_of, graph_distances
+from jaxmedgen.ops.riemannian_metric import metric_of_factors
+from jaxmedgen.systems import base
+from jaxmedgen.train.objectives import LossInputs
+
+
+def test_subjects_are_drawn_on_the_grid_of_the_real_ones(monkeypatch, tmp_path):
+    labelled = subset(Shapes(3, (24, 20), 0), (0, 1, 2))
+    seen = {}
+
+    def untrained(config, sources, system, *arguments, **settings):
+        """What `train` returns, with the centroids of the last pass and without a step."""
+        seen.update(config=config, sources=sources)
+        batch = {
+            name: np.stack([sources.train[i][name] for i in range(3)])
+            for name in ("image", "label")
+        } | {"index": np.arange(3), "case": np.arange(3)}
+
+        @jax.jit
+        def last(key, batch):
+            state = system.init(key, batch)
+            variables = base.evaluation_variables(state)
+            inputs = LossInputs(variables, {}, batch, None, key, jnp.int32(0))
+            kept = system.objectives()[-1].run(inputs).variables["vae"]
+            player = state.players["vae"]
+            player = player.replace(variables={**player.variables, **kept})
+            return state.replace(players={"vae": player})
+
+        return types.SimpleNamespace(state=last(jax.random.key(0), batch))
+
+    monkeypatch.setattr(rhvae_arm, "train", untrained)
+    monkeypatch.setattr(rhvae_arm, "_VOXELS", 200)
+    config = load_config("unet", {"parallel.data": "1"})
+    made = rhvae_arm.synthetic_subjects(config, labelled, tmp_path, 0)
+    assert len(made) == 12 and made.info.case_names[4].endswith("-synthetic-0")
+    assert made[0]["image"].shape == labelled[0]["image"].shape
+    assert made[0]["label"].shape == (24, 20) and made[0]["label"].dtype == np.int32
+    assert not np.array_equal(made[0]["image"], made[1]["image"])
+    # 480 pixels are too many for 200: every other one is modelled.
+    assert seen["config"].data.shape == (12, 10) and seen["config"].model.subjects == 3
+    np.testing.assert_array_equal(
+        seen["sources"].train[0]["label"], labelled[0]["label"][1::2, 1::2]
+    )
+    assert "rhvae" in ARMS
+    with pytest.raises(ValueError, match="no labelled subjects"):
+        rhvae_arm.synthetic_subjects(config, subset(labelled, ()), tmp_path, 0)
+
+
+def test_geodesic_clusters_tell_rings_apart():
+    """Two rings, one in the other: straight distances mix them, ways along the data do not."""
+    angle = np.linspace(0, 2 * np.pi, 30, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], -1)
+    latents = np.concatenate([0.6 * circle, 2.6 * circle]).astype(np.float32)
+    factors = jnp.broadcast_to(jnp.eye(2), (60, 2, 2))
+    metric = metric_of_factors(jnp.asarray(latents), factors, 0.3, 1e-3)
+    truth = np.repeat([0, 1], 30)
+    geodesic = clusters_of(graph_distances(metric, latents), 2)
+    straight = clusters_of(np.linalg.norm(latents[:, None] - latents, axis=-1), 2)
+    assert adjusted_rand_score(truth, geodesic) == 1
+    assert adjusted_rand_score(truth, straight) < 0.9

@@ -186,7 +186,7 @@ class ConditionalVae(nn.Module):
     def _embed(self, conditions, batch):
         if len(conditions) != len(self.conditions):
             raise ValueError(
-                f"{len(conditions)} conditions for a model of {len(self.conditions)}: give each of them"
+                f"{len(conditions)} conditions for a model of {len(self.conditions)}: give one each"
             )
         vectors = [embed(y) for embed, y in zip(self.conditions, conditions)]
         return jnp.concatenate([jnp.zeros((batch, 0)), *vectors], -1)

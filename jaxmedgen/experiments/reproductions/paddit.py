@@ -63,8 +63,8 @@ WHY_CHAINS = (
 )
 REAL = (
     "DATA was the folder of the 16 label maps of SynthSeg's repository: 12 make the template, 4 "
-    "are held out. The 12 are affinely aligned to each other, the 4 to their mean, so that `before` "
-    "has no differences of pose and size. Tissues are compared as channels at 4 mm."
+    "are held out. The 12 are affinely aligned to each other, the 4 to their mean, so that "
+    "`before` has no differences of pose and size. Tissues are compared as channels at 4 mm."
 )
 
 

@@ -136,11 +136,11 @@ class ShapeDecoder(nn.Module):
         if self.dtype is not None:
             x = x.astype(self.dtype)
 
-        def convolve(x, width):
+        def layer(x, width):
             x = Conv(width, use_bias=False, dtype=self.dtype, kernel_init=init)(x)
             return self._activate(x, train)
 
-        x = convolve(x, self.features[-1])
+        x = layer(x, self.features[-1])
         for width in reversed(self.features):
             if self.upsampling == "shuffle":
                 cells = 2 ** len(self.shape)
@@ -151,7 +151,7 @@ class ShapeDecoder(nn.Module):
                     width, 3, use_bias=False, dtype=self.dtype, kernel_init=linear_interpolation
                 )(x)
                 x = self._activate(x, train)
-        x = convolve(x, max(self.features[0] // 2, 1))
+        x = layer(x, max(self.features[0] // 2, 1))
         return Conv(self.channels, dtype=self.dtype, kernel_init=init)(x).astype(jnp.float32)
 
     def _activate(self, x, train):

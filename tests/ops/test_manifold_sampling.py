@@ -59,7 +59,8 @@ def test_samplers_draw_from_the_density_and_the_uncorrected_walk_does_not():
     hmc, accepted = variance("hmc", d, chains=200, transitions=80, leapfrogs=6, step_size=0.1)
     np.testing.assert_allclose(hmc, exact, rtol=0.05)
     assert accepted > 0.95
-    long = {"deviation": 0.25, "steps": 10, "transitions": 120, "chains": 200}
+    # Walks reach the tails slowly: after 120 transitions a tenth of the variance is missing.
+    long = {"deviation": 0.25, "steps": 10, "transitions": 500, "chains": 200}
     corrected, _ = variance("walk", d, **long)
     np.testing.assert_allclose(corrected, exact, rtol=0.1)
     riemannian, _ = variance("walk", d, proposal="metric", **long)

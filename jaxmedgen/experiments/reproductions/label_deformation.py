@@ -5,18 +5,18 @@ correlated sampling, disease shifts, hearts between hearts, and the sweep of bet
 of 120 training and 40 test subjects. Overrides (``--config.KEY=VALUE``) go to the trainings.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from jaxmedgen.experiments.label_files import stack_row
 from jaxmedgen.experiments.reproductions.hearts import deformation, pathology, slices, subjects
-from jaxmedgen.experiments.reproductions.hearts.models import BATCH, Model, trained
+from jaxmedgen.experiments.reproductions.hearts.deformation import Outcome
+from jaxmedgen.experiments.reproductions.hearts.measured import Measured
+from jaxmedgen.experiments.reproductions.hearts.models import BATCH
+from jaxmedgen.experiments.reproductions.hearts.pathology import Coherence, Shift
+from jaxmedgen.experiments.reproductions.hearts.subjects import Summary
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
-from jaxmedgen.ops.correlated_normal import draw_latents
-from jaxmedgen.ops.latent_paths import interpolate_latents
-from jaxmedgen.report.pictures import montage
 
 SEEDS = 2
 STEPS = 1000
@@ -50,20 +50,30 @@ NOTES = (
 
 
 def reproduce(options: Options) -> Reproduction:
-    """Trains what is not trained yet and checks the claims."""
-    models = [trained(options, "vae", seed, STEPS) for seed in range(SEEDS)]
-    lines = {"vae": subjects.summarise(models[0])}
+    """Trains what is not trained yet, measures what was not measured, checks the claims."""
+    with options.progress:
+        return _reproduce(options)
+
+
+def _reproduce(options: Options) -> Reproduction:
+    models = [Measured(options, "vae", seed, STEPS) for seed in range(SEEDS)]
+    arms = {"vae": models[0]}
     for name, arm in SWEEP.items():
-        lines[name] = subjects.summarise(trained(options, arm, 0, SWEEP_STEPS, "sweep-"))
-    for arm in OTHERS:
-        lines[arm] = subjects.summarise(trained(options, arm, 0, OTHER_STEPS))
-    lines["pca"] = subjects.summarise(trained(options, "pca", 0))
-    lines["volume"] = subjects.summarise(trained(options, "volume", 0, VOLUME_STEPS))
+        arms[name] = Measured(options, arm, 0, SWEEP_STEPS, "sweep-")
+    arms |= {arm: Measured(options, arm, 0, OTHER_STEPS) for arm in OTHERS}
+    arms["pca"] = Measured(options, "pca", 0)
+    arms["volume"] = Measured(options, "volume", 0, VOLUME_STEPS)
+    lines = {}
+    for name, model in arms.items():
+        lines[name] = Summary(**model.measure(subjects.summarise))
+        if model not in models:
+            model.close()
     cut, cut_table = equalisation(models)
     moved, moved_table, moved_pictures = plausibility(models)
     sick, sick_table, sick_pictures = disease(models)
-    between = _mean(lambda m, s: subjects.between_share(m, s), models)
-    misses = _mean(lambda m, s: subjects.target_error(m), models)
+    between = np.mean([m.measure(subjects.between_share, seed=s) for s, m in enumerate(models)])
+    misses = np.mean([m.measure(subjects.target_error) for m in models])
+    _, examples = models[0].measure_and_draw(pathology.examples)
     claims = (
         *cut,
         *moved,
@@ -77,22 +87,22 @@ def reproduce(options: Options) -> Reproduction:
     return Reproduction(
         system="label_deformation",
         seeds=SEEDS,
-        seconds=sum(m.seconds for m in models) + sum(x.seconds for x in list(lines.values())[1:]),
+        seconds=sum(m.seconds for m in (*models[1:], *arms.values())),
         claims=claims,
         published=PUBLISHED,
         table="\n\n".join((model_table(lines), cut_table, moved_table, sick_table)),
-        pictures={**moved_pictures, **sick_pictures, **paths(models[0])},
+        pictures={**moved_pictures, **sick_pictures, **examples},
         notes=NOTES,
     )
 
 
-def equalisation(models: Sequence[Model]):
+def equalisation(models: Sequence[Measured]):
     """Claim (i)."""
-    ours = [slices.dice_of_model(model) for model in models]
+    ours = [model.measure(slices.dice_of_model) for model in models]
     nearest, distance = (
-        slices.dice_between(models[0].test, method) for method in ("nearest", "distance")
+        models[0].measure(slices.dice_between, method=method) for method in ("nearest", "distance")
     )
-    full = _mean(lambda m, s: slices.share_equalised(m), models)
+    full = np.mean([model.measure(slices.share_equalised) for model in models])
     mean = float(np.mean(ours))
     claims = (
         _at_least("(i) Dice of held-out slices, VAE less nearest slice", mean - nearest, 0.03),
@@ -107,27 +117,22 @@ def equalisation(models: Sequence[Model]):
     return claims, table
 
 
-def plausibility(models: Sequence[Model]):
+def plausibility(models: Sequence[Measured]):
     """Claim (ii)."""
     rows, found, pictures = [], {"elastic": [], "VAE": []}, {}
     for seed, model in enumerate(models):
-        bent, folded = deformation.elastic(model, seed)
-        outcome = deformation.judge(model, bent, folded)
-        made, t = deformation.matched(model, seed, outcome.distance)
-        for name, result, place in (
-            ("elastic", outcome, "-"),
-            ("VAE", deformation.judge(model, made), f"{t:.2f}"),
+        both, drawn = model.measure_and_draw(deformation.compare, seed=seed)
+        pictures = pictures or drawn
+        for name, key, place in (
+            ("elastic", "elastic", "-"),
+            ("VAE", "latent", f"{both['t']:.2f}"),
         ):
+            result = Outcome(**both[key])
             found[name].append(result)
             rows.append(
                 f"| {seed} | {name} | {place} | {result.distance:.2f} | {result.topology_raw:.1f} "
                 f"| {result.topology:.1f} | {result.plausible:.1f} | {result.in_range:.1f} "
                 f"| {result.folded:.1f} | {result.discrepancy:.3f} |"
-            )
-        if seed == 0:
-            rows_ = [model.train[k].label for k in range(3)], bent[:3], made[:3]
-            pictures["elastic_and_latent"] = montage(
-                [stack_row(row[k], 6) for k in range(3) for row in rows_], columns=1
             )
     ours, elastic = (
         float(np.mean([r.plausible for r in found[name]])) for name in ("VAE", "elastic")
@@ -148,9 +153,12 @@ def plausibility(models: Sequence[Model]):
     return claims, header + "|" + "---|" * 10 + "\n" + "\n".join(rows), pictures
 
 
-def disease(models: Sequence[Model]):
+def disease(models: Sequence[Measured]):
     """Claims (iii) and (iv)."""
-    found = [pathology.coherence(model, seed) for seed, model in enumerate(models)]
+    found = [
+        Coherence(**model.measure(pathology.coherence, seed=seed))
+        for seed, model in enumerate(models)
+    ]
     gap = float(np.mean([c.dice["moments"] - c.dice["none"] for c in found]))
     error = float(np.mean([max(c.mean_error, c.deviation_error) for c in found]))
     claims = [
@@ -175,7 +183,12 @@ def disease(models: Sequence[Model]):
     )  # fmt: skip
     lines, pictures = [], {}
     for name, target in pathology.DISEASES.items():
-        shifts = [pathology.shift(model, name, seed) for seed, model in enumerate(models)]
+        both = [
+            model.measure_and_draw(pathology.shift, disease=name, seed=seed)
+            for seed, model in enumerate(models)
+        ]
+        shifts = [Shift(**value) for value, _ in both]
+        pictures |= both[0][1]
         spearman = float(np.mean([s.spearman for s in shifts]))
         change = {k: float(np.mean([s.change[k] for s in shifts])) for k in pathology.SHIFTED}
         off = max(abs(v) for k, v in change.items() if k != target)
@@ -192,8 +205,6 @@ def disease(models: Sequence[Model]):
             + " | ".join(f"{change[k]:+.1f} ({real[k]:+.1f})" for k in pathology.SHIFTED)
             + f" | {spearman:.3f} | {chance[0]:.2f}, {chance[1]:.2f} |"
         )
-        steps = shifts[0].labels[:: (pathology.STEPS - 1) // 5]
-        pictures[f"path_{name}"] = montage([stack_row(x) for x in steps], columns=1)
     table += (
         "\n\nFrom healthy to diseased: change of indices in deviations of healthy subjects (in "
         "brackets the difference of the training subjects' own), Spearman's rho of the index that "
@@ -233,30 +244,6 @@ def model_table(lines) -> str:
         for arm, x in lines.items()
     ]
     return "\n".join([header, *rows])
-
-
-def paths(model: Model) -> dict[str, np.ndarray]:
-    """Pictures: equalised subjects, hearts between two, correlated and uncorrelated draws."""
-    population, space = model.population, model.space
-    a, b = population.members("NOR")[0], population.members("DCM")[0]
-    way = [
-        interpolate_latents(population.latents[a], population.latents[b], t)
-        for t in np.linspace(0, 1, 6)
-    ]
-    statistics = pathology.disease_statistics(model, "HCM")
-    rng = np.random.default_rng(0)
-    drawn = [draw_latents(rng, statistics, 1, kind)[0] for kind in ("moments", "raw", "none")]
-    equalised = [row for k in range(3) for row in (model.train[k].label, space.stack(
-        population.latents[k]))]  # fmt: skip
-    return {
-        "equalised": montage([stack_row(label, 12) for label in equalised], columns=1),
-        "between": montage([stack_row(space.stack(z)) for z in way], columns=1),
-        "correlation": montage([stack_row(space.stack(z), 12) for z in drawn], columns=1),
-    }
-
-
-def _mean(measure: Callable[[Model, int], float], models: Sequence[Model]) -> float:
-    return float(np.mean([measure(model, seed) for seed, model in enumerate(models)]))
 
 
 def _at_least(name: str, measured: float, least: float | int) -> Claim:

@@ -9,12 +9,14 @@ from scipy import ndimage
 
 from jaxmedgen.augment.label_deformation import Elastic
 from jaxmedgen.data.stacks import Stack
+from jaxmedgen.experiments.label_files import stack_row
 from jaxmedgen.experiments.reproductions.hearts.models import Model
 from jaxmedgen.metrics.cardiac import clinical_indices, wall_thickness
 from jaxmedgen.metrics.kernel_distance import mmd
 from jaxmedgen.metrics.plausibility import clean_label, slice_flags
 from jaxmedgen.ops.field_measures import folding_count
 from jaxmedgen.ops.latent_paths import interpolate_latents, latents_between
+from jaxmedgen.report.pictures import montage
 
 SUBJECTS = 24
 DISPLACEMENT = 20.0
@@ -45,6 +47,43 @@ class Outcome:
     discrepancy: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Both ways of deforming.
+
+    Attributes:
+        elastic: outcome of elastic deformation.
+        latent: of the VAE.
+        t: how far subjects were moved towards others in the latent space.
+    """
+
+    elastic: Outcome
+    latent: Outcome
+    t: float
+
+
+def compare(
+    model: Model, seed: int, count: int = SUBJECTS, displacement: float | int = DISPLACEMENT
+) -> tuple[Comparison, dict[str, np.ndarray]]:
+    """Deforms the first training subjects in both ways, contours moved equally far.
+
+    Args:
+        model: the VAE and its subjects.
+        seed: of fields and of the subjects that others are moved towards.
+        count: of subjects.
+        displacement: largest one of the control points, in mm.
+
+    Returns:
+        Outcomes, and a picture of three subjects: as they are, elastic, VAE.
+    """
+    bent, folded = elastic(model, seed, count, displacement)
+    outcome = judge(model, bent, folded)
+    made, t = matched(model, seed, count, outcome.distance)
+    rows = [stack.label for stack in model.train[:3]], bent[:3], made[:3]
+    picture = montage([stack_row(row[k], 6) for k in range(3) for row in rows], columns=1)
+    return Comparison(outcome, judge(model, made), t), {"elastic_and_latent": picture}
+
+
 def contour_distance(one: np.ndarray, other: np.ndarray, pixel: float) -> float:
     """Symmetric mean distance in mm between the contours of the classes that both slices show."""
     found = []
@@ -59,49 +98,45 @@ def contour_distance(one: np.ndarray, other: np.ndarray, pixel: float) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def subjects(model: Model) -> list[int]:
-    """The training subjects that are deformed, of all groups in turn."""
-    return list(range(min(SUBJECTS, len(model.train))))
-
-
-def elastic(model: Model, seed: int) -> tuple[list[np.ndarray], float]:
-    """Training stacks, all slices of one moved by one field, and the share of folding fields."""
+def elastic(
+    model: Model, seed: int, count: int, displacement: float | int
+) -> tuple[list[np.ndarray], float]:
+    """The first training stacks, one field for all slices, and the share of folding fields."""
     pixel = model.train[0].spacing[1:]
-    deform = Elastic(spacing=pixel, displacement=(DISPLACEMENT, DISPLACEMENT))
-    keys = jax.random.split(jax.random.key(seed), SUBJECTS)
+    deform = Elastic(spacing=pixel, displacement=(displacement, displacement))
+    keys = jax.random.split(jax.random.key(seed), count)
     shape = model.space.shape[-2:]
     folds = jax.jit(lambda keys: folding_count(deform.fields(keys, shape)))(keys)
     apply = jax.jit(lambda key, label: deform(jnp.broadcast_to(key, (_LONGEST,)), label))
     made = []
-    for key, number in zip(keys, subjects(model)):
-        label = model.train[number].label
+    for key, stack in zip(keys, model.train):
+        label = stack.label
         padded = np.pad(label, [(0, _LONGEST - len(label)), (0, 0), (0, 0)])
         made.append(np.asarray(apply(key, jnp.asarray(padded)))[: len(label)])
     return made, 100 * float((np.asarray(folds) > 0).mean())
 
 
-def latent(model: Model, seed: int, t: float) -> list[np.ndarray]:
+def latent(model: Model, seed: int, count: int, t: float) -> list[np.ndarray]:
     """The same stacks moved a way t towards another subject each, as many slices as before."""
     rng = np.random.default_rng(seed)
     latents, made = model.population.latents, []
-    for number in subjects(model):
+    for number, stack in enumerate(model.train[:count]):
         other = int(rng.choice(np.delete(np.arange(len(latents)), number)))
         z = interpolate_latents(latents[number], latents[other], t)
-        count = len(model.train[number].label)
-        places = np.linspace(0, len(z) - 1, count)
+        places = np.linspace(0, len(z) - 1, len(stack.label))
         made.append(model.space.decode(latents_between(z, places), clean=False))
     return made
 
 
-def matched(model: Model, seed: int, distance: float) -> tuple[list[np.ndarray], float]:
+def matched(model: Model, seed: int, count: int, distance: float) -> tuple[list[np.ndarray], float]:
     """`latent` at the t whose contours move by `distance`, at most 1.5, and t."""
     low, high = 0.0, 1.5
     for _ in range(6):
         middle = 0.5 * (low + high)
-        moved = mean_distance(model, latent(model, seed, middle))
+        moved = mean_distance(model, latent(model, seed, count, middle))
         low, high = (middle, high) if moved < distance else (low, middle)
     t = 0.5 * (low + high)
-    return latent(model, seed, t), t
+    return latent(model, seed, count, t), t
 
 
 def mean_distance(model: Model, made: list[np.ndarray]) -> float:
@@ -109,8 +144,8 @@ def mean_distance(model: Model, made: list[np.ndarray]) -> float:
     pixel = model.train[0].spacing[1]
     found = [
         contour_distance(a, b, pixel)
-        for number, label in zip(subjects(model), made)
-        for a, b in zip(model.train[number].label, label)
+        for stack, label in zip(model.train, made)
+        for a, b in zip(stack.label, label)
     ]
     return float(np.nanmean(found))
 
@@ -144,7 +179,7 @@ def discrepancy(model: Model, indices: np.ndarray) -> float:
 
 
 def _pairs(model, made):
-    return [(label, model.train[n]) for n, label in zip(subjects(model), made)]
+    return list(zip(made, model.train))
 
 
 def _measures(label: np.ndarray, stack: Stack) -> np.ndarray:

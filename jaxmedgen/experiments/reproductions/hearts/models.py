@@ -4,6 +4,8 @@ import dataclasses
 import json
 import time
 
+from ml_collections import ConfigDict
+
 from jaxmedgen.configuration import load_config, set_value
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.data.stacks import Stack
@@ -45,17 +47,14 @@ class Model:
     seconds: float
 
 
-def trained(
-    options: Options, arm: str, seed: int, steps: int | None = None, prefix: str = ""
-) -> Model:
-    """The model of an arm; data are the same for all.
+def configured(options: Options, arm: str, seed: int, steps: int | None = None) -> ConfigDict:
+    """The configuration of an arm's training; data are the same for all.
 
     Args:
         options: of the reproduction; overrides go to the configuration.
         arm: of `configs/label_deformation.py`.
         seed: of the training.
         steps: of the training; the configuration's by default.
-        prefix: of the folder's name.
     """
     config = load_config(f"label_deformation:cpu,arm={arm}")
     with config.unlocked():
@@ -67,11 +66,24 @@ def trained(
             config.batch_size = BATCH
     for key, value in options.overrides.items():
         set_value(config, key, value)
+    if arm == "pca":
+        with config.unlocked():
+            config.batch_size = min(len(build_sources(config.data).train), _MOST)
+    return config
+
+
+def trained(options: Options, arm: str, seed: int, steps: int | None, name: str) -> Model:
+    """The model of an arm, trained in the folder `name` or read from there.
+
+    Args:
+        options: of the reproduction.
+        arm: of `configs/label_deformation.py`.
+        seed: of the training.
+        steps: of the training; the configuration's where None.
+        name: of the folder.
+    """
+    config = configured(options, arm, seed, steps)
     sources = build_sources(config.data)
-    with config.unlocked():
-        if arm == "pca":
-            config.batch_size = min(len(sources.train), _MOST)
-    name = f"{prefix}{arm}-{seed}"
     folder = options.workdir / name
     started = time.perf_counter()
     system = build_system(config, sources.info)

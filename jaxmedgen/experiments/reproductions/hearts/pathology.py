@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from jaxmedgen.experiments.label_files import stack_row
 from jaxmedgen.experiments.label_synthesis import HEALTHY
 from jaxmedgen.experiments.reproductions.hearts.models import Model
 from jaxmedgen.metrics.cardiac import INDICES, clinical_indices, neighbour_dice
@@ -20,6 +21,7 @@ from jaxmedgen.ops.correlated_normal import (
     latent_statistics,
 )
 from jaxmedgen.ops.latent_paths import interpolate_latents
+from jaxmedgen.report.pictures import montage
 
 DISEASES: Mapping[str, str] = {"HCM": "wall_thickness", "DCM": "lv_volume", "RV": "rv_volume"}
 """Diseases and the index that each must raise."""
@@ -62,7 +64,7 @@ def disease_statistics(model: Model, disease: str) -> LatentStatistics:
     )
 
 
-def coherence(model: Model, seed: int) -> Coherence:
+def coherence(model: Model, seed: int, draws: int = DRAWS, many: int = MANY) -> Coherence:
     """Decodes some pseudo-subjects of every disease and way, and checks moments on many."""
     rng = np.random.default_rng(seed)
     dice = {way: [] for way in CORRELATE}
@@ -71,13 +73,13 @@ def coherence(model: Model, seed: int) -> Coherence:
     for disease in DISEASES:
         statistics = disease_statistics(model, disease)
         for way in CORRELATE:
-            for z in draw_latents(rng, statistics, DRAWS, way):
+            for z in draw_latents(rng, statistics, draws, way):
                 label = model.space.stack(z)
                 dice[way].append(neighbour_dice(label))
                 plausible[way].append(plausible_share(label))
-        errors.append(_moment_errors(statistics, draw_latents(rng, statistics, MANY)))
-        raw.append(_moment_errors(statistics, draw_latents(rng, statistics, MANY, "raw"))[0].mean())
-        for number in model.population.members(disease)[:DRAWS]:
+        errors.append(_moment_errors(statistics, draw_latents(rng, statistics, many)))
+        raw.append(_moment_errors(statistics, draw_latents(rng, statistics, many, "raw"))[0].mean())
+        for number in model.population.members(disease)[:draws]:
             real.append(neighbour_dice(model.space.stack(model.population.latents[number])))
     means, deviations = (np.concatenate([e[k].ravel() for e in errors]) for k in (0, 1))
     return Coherence(
@@ -102,28 +104,26 @@ class Shift:
     """What happens to clinical indices on the way from healthy to a disease.
 
     Attributes:
-        curve: mean over subjects of every index, ``[steps, 4]``, in the order of `INDICES`.
         spearman: rank correlation of the on-target index with t.
         change: of the indices in deviations of the healthy training subjects, by name.
         real_change: the same between healthy and diseased training subjects.
         probability: of the disease by a classifier of indices, at both ends.
-        labels: stacks of the first subject, one a step.
     """
 
-    curve: np.ndarray
     spearman: float
     change: Mapping[str, float]
     real_change: Mapping[str, float]
     probability: tuple[float, float]
-    labels: list[np.ndarray]
 
 
-def shift(model: Model, disease: str, seed: int) -> Shift:
-    """Some healthy training subjects on their way to a pseudo-subject each."""
+def shift(
+    model: Model, disease: str, seed: int, count: int = SUBJECTS
+) -> tuple[Shift, dict[str, np.ndarray]]:
+    """Some healthy training subjects on their way to a pseudo-subject each, and the first's way."""
     rng = np.random.default_rng(seed)
     population = model.population
     healthy = population.members(HEALTHY)
-    starts = rng.permutation(healthy)[:SUBJECTS]
+    starts = rng.permutation(healthy)[:count]
     ends = draw_latents(rng, disease_statistics(model, disease), len(starts))
     found, shown = [], []
     for place, (number, end) in enumerate(zip(starts, ends)):
@@ -147,11 +147,31 @@ def shift(model: Model, disease: str, seed: int) -> Shift:
     ends_ = [np.nan_to_num([row[k] for row in found]) for k in (0, -1)]
     chances = [float(classifier.predict_proba(values)[:, column].mean()) for values in ends_]
     change = (curve[-1] - curve[0]) / spread
-    return Shift(
-        curve,
+    outcome = Shift(
         float(spearmanr(np.arange(STEPS), curve[:, target]).statistic),
         {name: float(change[INDICES.index(name)]) for name in SHIFTED},
         {name: float((sick / spread)[INDICES.index(name)]) for name in SHIFTED},
         (chances[0], chances[1]),
-        shown,
     )
+    steps = shown[:: (STEPS - 1) // 5]
+    return outcome, {f"path_{disease}": montage([stack_row(x) for x in steps], columns=1)}
+
+
+def examples(model: Model) -> tuple[None, dict[str, np.ndarray]]:
+    """Pictures: equalised subjects, hearts between two, correlated and uncorrelated draws."""
+    population, space = model.population, model.space
+    a, b = population.members("NOR")[0], population.members("DCM")[0]
+    way = [
+        interpolate_latents(population.latents[a], population.latents[b], t)
+        for t in np.linspace(0, 1, 6)
+    ]
+    statistics = disease_statistics(model, "HCM")
+    rng = np.random.default_rng(0)
+    drawn = [draw_latents(rng, statistics, 1, kind)[0] for kind in ("moments", "raw", "none")]
+    equalised = [row for k in range(3) for row in (model.train[k].label, space.stack(
+        population.latents[k]))]  # fmt: skip
+    return None, {
+        "equalised": montage([stack_row(label, 12) for label in equalised], columns=1),
+        "between": montage([stack_row(space.stack(z)) for z in way], columns=1),
+        "correlation": montage([stack_row(space.stack(z), 12) for z in drawn], columns=1),
+    }

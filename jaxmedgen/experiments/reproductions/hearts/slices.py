@@ -1,7 +1,5 @@
 """Claim (i): slices between slices, against the nearest slice and interpolated distances."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Int
 
@@ -31,10 +29,10 @@ def held_out(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
     return kept, np.asarray([k for k in numbers[1::2] if k < kept[-1]], int)
 
 
-def dice_between(stacks: Sequence[Stack], method: str) -> float:
-    """Dice of held-out slices made by a method of `interpolate_labels`."""
+def dice_between(model: Model, method: str) -> float:
+    """Dice of held-out slices of test stacks made by a method of `interpolate_labels`."""
     scores = []
-    for stack in stacks:
+    for stack in model.test:
         kept, dropped = held_out(stack)
         made = interpolate_labels(stack.label[kept], dropped / 2, classes=4, method=method)
         scores += [class_dice(a, b) for a, b in zip(made, stack.label[dropped])]

@@ -53,12 +53,12 @@ def path_step(model: Model, seed: int) -> float:
     return float(np.mean(found))
 
 
-def target_error(model: Model, attribute: str = "lv_volume") -> float:
+def target_error(model: Model, attribute: str = "lv_volume", count: int = TARGETS) -> float:
     """How far subjects sent to a rare value of an attribute miss it, in its deviations."""
     values = np.asarray([getattr(i, attribute) for i in model.population.indices])
     wanted = values.mean() + 2.326347874 * values.std(ddof=1)  # the normal 99th percentile
     misses = []
-    for number in range(TARGETS):
+    for number in range(count):
         _, reached = target_attribute(model.population, number, attribute, PERCENTILE)
         misses.append(abs(reached - wanted) / values.std(ddof=1))
     return float(np.mean(misses))

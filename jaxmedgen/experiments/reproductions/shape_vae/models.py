@@ -26,6 +26,8 @@ STEPS = 2000
 UNITS = 400
 """Of the dense layers: the sheet's network for the fastest tests, a twelfth of its convolutions'
 time a step."""
+CONV_WIDTHS = (16, 32, 32)
+"""Channels of the convolutions where dense layers will not do: half the sheet's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,16 @@ def dense(argument: str, seed: int, settings: Mapping[str, str] | None = None) -
     with config.unlocked():
         config.model.architecture, config.model.widths = "mlp", (UNITS,)
     return scheduled(config, seed)
+
+
+def convolutional(
+    argument: str, seed: int, settings: Mapping[str, str] | None = None, steps: int = STEPS
+) -> ConfigDict:
+    """An arm with convolutions of half the sheet's width; data and training of one seed."""
+    config = load_config(f"vae:cpu,{argument}", settings or {})
+    with config.unlocked():
+        config.model.widths = CONV_WIDTHS
+    return scheduled(config, seed, steps)
 
 
 def scheduled(config: ConfigDict, seed: int, steps: int = STEPS) -> ConfigDict:

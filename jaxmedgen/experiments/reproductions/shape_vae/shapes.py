@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments.linear_vae import (
     SIGNAL,
     STEPS,
@@ -16,10 +15,11 @@ from jaxmedgen.experiments.linear_vae import (
 from jaxmedgen.experiments.reproductions.record import Claim, Options
 from jaxmedgen.experiments.reproductions.shape_vae import models
 from jaxmedgen.experiments.reproductions.shape_vae.models import (
+    CONV_WIDTHS,
     SEEDS,
     Part,
+    convolutional,
     dense,
-    scheduled,
     spread,
     table,
     trained,
@@ -38,7 +38,6 @@ LATENTS = 5
 COUNTS = (2, 5, 10, 20)
 SHEET = {2: 0.79, 5: 0.88, 10: 0.93, 20: 0.97}
 _DRAWN = 400
-_CONV_WIDTHS = (16, 32, 32)
 _ELLIPSES = {"model.latents": str(LATENTS), "data.train": "3600", "data.validation": "0"}
 
 
@@ -123,7 +122,7 @@ def ellipse_part(options: Options) -> Part:
             min(gains) >= 0.02,
         ),
         Claim(
-            f"the same with convolutions of {', '.join(map(str, _CONV_WIDTHS))} channels, one seed",
+            f"the same with convolutions of {', '.join(map(str, CONV_WIDTHS))} channels, one seed",
             ">= 0.02",
             conv,
             None,
@@ -136,10 +135,8 @@ def ellipse_part(options: Options) -> Part:
 
 def _convolutions(options: Options) -> tuple[dict[str, list[dict[str, float]]], float]:
     """The sheet's network at half its width, one seed."""
-    config = load_config("vae:cpu,data=ellipses", _ELLIPSES)
-    with config.unlocked():
-        config.model.widths = _CONV_WIDTHS
-    model = trained(options, "ellipses/conv-seed0", scheduled(config, 0))
+    config = convolutional("data=ellipses", 0, _ELLIPSES)
+    model = trained(options, "ellipses/conv-seed0", config)
     batch = models.held_out(model)
     back = reconstruct(model.system, model.variables, batch)
     made = draw(model.system, model.variables, batch, 0)

@@ -22,13 +22,10 @@ Options:
     data   population, label_maps (a folder of FreeSurfer label maps, tissues as channels)
 """
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config, parse_argument
 
-LABELS = pathlib.Path(__file__).parent / "labels" / "freesurfer.csv"
 OPTIONS = {
     "arm": ("paddit", "map"),
     "flow": ("stationary", "geodesic"),
@@ -66,7 +63,7 @@ def get_config(argument: str = "") -> ConfigDict:
         fine = load_config("synthseg:cpu")
         config.data.update(
             kind="folder",
-            label_map=str(LABELS),
+            label_map="freesurfer",
             target_of=fine.data.target_of,
             target_names=fine.data.target_names,
             spacing="4",

@@ -18,14 +18,13 @@ Sizes:
     pod  the same at batch 32, 20000 steps
 """
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config, parse_argument
+from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.simulated import FAMILIES
 
-LABELS = pathlib.Path(__file__).parent / "labels" / "freesurfer.csv"
+LABELS = "freesurfer"  # configs/labels/freesurfer.csv
 
 CLASSES = {
     "background": ("background", "sulcal_csf"),
@@ -50,8 +49,7 @@ def get_config(argument: str = "") -> ConfigDict:
     size = chosen["size"]
     config = load_config(f"unet:{size},arm=none").unlock()
     large = size != "cpu"
-    rows = [line.split(",") for line in LABELS.read_text().split()[1:]]
-    names = ["background", *dict.fromkeys(row[2] for row in rows)]
+    _, names = read_label_map(LABELS)
     target = {part: number for number, parts in enumerate(CLASSES.values()) for part in parts}
     config.update(
         steps={"cpu": 1200, "gpu": 40000, "pod": 20000}[size],
@@ -64,7 +62,7 @@ def get_config(argument: str = "") -> ConfigDict:
     )
     config.data.update(
         kind="folder",
-        label_map=str(LABELS),
+        label_map=LABELS,
         target_of=tuple(target[name] for name in names),
         target_names=tuple(CLASSES),
         spacing="1" if large else "2",

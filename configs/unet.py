@@ -39,7 +39,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "data": {
                 "kind": "brain",  # brain | shapes | folder | tfds
                 "folder": "",
-                "label_map": "",  # CSV or JSON file: value in the files -> class
+                "label_map": "",  # CSV or JSON file (or freesurfer): value in the files -> class
                 "cache": "",  # folder for preprocessed scans; "" keeps them in memory
                 "target_of": (),  # generation label -> class, where synthesis needs finer labels
                 "target_names": (),

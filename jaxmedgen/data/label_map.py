@@ -9,6 +9,8 @@ JSON, structures by name (classes are numbered 1, 2, ... in order)::
 
 JSON, number to class: ``{"2": 1, "41": 1, "3": 2}``; or CSV with the header ``value,class`` or
 ``value,class,name``. What a map does not list becomes background.
+
+A bare name is one of the files that come with the configurations, ``configs/labels/NAME.csv``.
 """
 
 import csv
@@ -20,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from jaxmedgen.configuration import config_folder
 from jaxmedgen.data.untrusted import DataError
 
 
@@ -33,13 +36,16 @@ def remap(label: Int[np.ndarray, "*s"], label_map: Mapping[int, int]) -> Int[np.
 def read_label_map(path: str | os.PathLike) -> tuple[dict[int, int], tuple[str, ...]]:
     """Reads a label map file (formats: see the module).
 
+    Args:
+        path: of the file, or the bare name of a shipped one (``freesurfer``).
+
     Returns:
         The map, and the class names with the background first; no names where the file has none.
 
     Raises:
         DataError: the file is missing or not such a map.
     """
-    path = pathlib.Path(path)
+    path = label_map_file(path)
     try:
         if path.suffix.lower() == ".csv":
             return _from_csv(path)
@@ -52,6 +58,25 @@ def read_label_map(path: str | os.PathLike) -> tuple[dict[int, int], tuple[str, 
             f"{path}: not a label map ({detail}); give JSON "
             '{"name": [values, ...]} or {"value": class}, or CSV value,class,name'
         ) from error
+
+
+def label_map_file(path: str | os.PathLike) -> pathlib.Path:
+    """The file itself, or for a bare name the shipped file of that name.
+
+    Raises:
+        DataError: a bare name that is neither a file here nor shipped.
+    """
+    path = pathlib.Path(path)
+    if path.name != str(path) or path.suffix or path.is_file():
+        return path
+    shipped = config_folder() / "labels"
+    found = shipped / f"{path.name}.csv"
+    if not found.exists():
+        names = ", ".join(sorted(file.stem for file in shipped.glob("*.csv")))
+        raise DataError(
+            f"label map '{path}' is no file and none of the shipped ones ({names}): give a path"
+        )
+    return found
 
 
 def check_label_map(label_map: Mapping[int, int]) -> None:

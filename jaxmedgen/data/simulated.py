@@ -82,7 +82,7 @@ class SimulatedScans:
         if unknown:
             raise ValueError(
                 f"the contrast family '{self.family}' has no signal for {', '.join(unknown)}: "
-                "use configs/labels/freesurfer.csv as data.label_map"
+                "set data.label_map=freesurfer"
             )
 
     @property

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data import label_map
 from jaxmedgen.data.label_map import class_table, read_label_map, remap
 from jaxmedgen.data.untrusted import DataError
@@ -52,6 +53,18 @@ def test_bad_files_are_named(tmp_path, name, text, message):
     with pytest.raises(DataError, match=message) as caught:
         read_label_map(path)
     assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+def test_a_bare_name_is_a_shipped_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table, names = read_label_map("freesurfer")
+    assert table[2] == table[41] == names.index("white_matter") == 1
+    for name in ("synthseg:cpu", "paddit:cpu,data=label_maps", "heldout_contrast:cpu"):
+        assert load_config(name).data.label_map == "freesurfer"  # no path of this machine
+    with pytest.raises(DataError, match="none of the shipped ones"):
+        read_label_map("freesurfing")
+    (tmp_path / "freesurfer").write_text('{"7": 1}')
+    assert read_label_map("freesurfer") == ({7: 1}, ())  # the user's file goes first
 
 
 def test_class_table():

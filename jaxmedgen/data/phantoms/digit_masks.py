@@ -4,52 +4,23 @@ The strokes of `glyphs`, straight, under a small random affine map, 1 to 3 pixel
 edges. A conditional model is asked for a class, or for what half of a mask does not show.
 """
 
-import dataclasses
-
 import numpy as np
 import scipy.ndimage
 
 from jaxmedgen.data.phantoms import glyphs
-from jaxmedgen.data.randomness import sample_generator
-from jaxmedgen.data.sources import DatasetInfo, Record
+from jaxmedgen.data.phantoms.drawn_masks import DrawnMasks
+from jaxmedgen.data.sources import Record
 
 CLASSES = glyphs.CLASSES
 FACTORS = ("width", "rotation", "scale", "shift0", "shift1")
 _BLUR = 0.5
 
 
-@dataclasses.dataclass(frozen=True)
-class DigitMasks:
-    """`size` masks, each a pure function of (seed, start + index).
+class DigitMasks(DrawnMasks):
+    """Drawn digits; the class is in ``target``, not in a label map."""
 
-    Attributes:
-        size: number of masks.
-        shape: two axes of at least 16 pixels; lengths are for 32 and grow with the shorter one.
-        seed: of all masks.
-        start: number of the first mask.
-    """
-
-    size: int
-    shape: tuple[int, ...] = (32, 32)
-    seed: int = 0
-    start: int = 0
-
-    def __post_init__(self) -> None:
-        if len(self.shape) != 2 or min(self.shape) < 16:
-            raise ValueError(f"shape {self.shape}: digits have two axes of at least 16 pixels")
-
-    @property
-    def info(self) -> DatasetInfo:
-        """One channel; the class is in ``target``, not in a label map."""
-        return DatasetInfo(
-            class_names=("background", "ink"),
-            channel_names=("mask",),
-            spacing=(1.0, 1.0),
-            case_names=tuple(f"digit-{self.start + i:06d}" for i in range(self.size)),
-        )
-
-    def __len__(self) -> int:
-        return self.size
+    case = "digit"
+    foreground = "ink"
 
     def __getitem__(self, index: int) -> Record:
         """``image`` in [0, 1], ``label``, ``target`` (class), ``factors``, ``context``.
@@ -57,8 +28,8 @@ class DigitMasks:
         Factors: stroke width in pixels, rotation in radians (15 degrees), scale (0.8 to 1.2),
         shifts in pixels (3). The context is the image without its lower half.
         """
-        rng = sample_generator(self.seed, self.start, index, self.size)
-        kind, unit = int(rng.integers(CLASSES)), min(self.shape) / 32
+        rng, unit = self.generator(index), self.unit
+        kind = int(rng.integers(CLASSES))
         width, rotation = unit * rng.uniform(1, 3), np.deg2rad(rng.uniform(-15, 15))
         scale, shift = rng.uniform(0.8, 1.2), unit * rng.uniform(-3, 3, 2)
         half = min(self.shape) / 2  # `glyphs.draw` measures in half pictures, width in scales

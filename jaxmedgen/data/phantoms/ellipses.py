@@ -4,57 +4,26 @@ Centre, axes and angle are drawn on their own; edges are a pixel wide. What a li
 them is known too: ellipses are not closed under addition.
 """
 
-import dataclasses
-
 import numpy as np
 from jaxtyping import Float
 
-from jaxmedgen.data.randomness import sample_generator
-from jaxmedgen.data.sources import DatasetInfo, Record
+from jaxmedgen.data.phantoms.drawn_masks import DrawnMasks
+from jaxmedgen.data.sources import Record
 
 FACTORS = ("centre0", "centre1", "long", "short", "angle")
 
 
-@dataclasses.dataclass(frozen=True)
-class Ellipses:
-    """`size` masks, each a pure function of (seed, start + index).
+class Ellipses(DrawnMasks):
+    """Drawn ellipses."""
 
-    Attributes:
-        size: number of masks.
-        shape: two axes of at least 16 pixels; lengths are for 32 and grow with the shorter one.
-        seed: of all masks.
-        start: number of the first mask.
-    """
-
-    size: int
-    shape: tuple[int, ...] = (32, 32)
-    seed: int = 0
-    start: int = 0
-
-    def __post_init__(self) -> None:
-        if len(self.shape) != 2 or min(self.shape) < 16:
-            raise ValueError(f"shape {self.shape}: ellipses have two axes of at least 16 pixels")
-
-    @property
-    def info(self) -> DatasetInfo:
-        """One channel, one class; spacing 1 mm."""
-        return DatasetInfo(
-            class_names=("background", "ellipse"),
-            channel_names=("mask",),
-            spacing=(1.0, 1.0),
-            case_names=tuple(f"ellipse-{self.start + i:06d}" for i in range(self.size)),
-        )
-
-    def __len__(self) -> int:
-        return self.size
+    case = foreground = "ellipse"
 
     def __getitem__(self, index: int) -> Record:
         """``image`` in [0, 1], ``label``, and ``factors`` in the order of `FACTORS`.
 
         Centre +-4 pixels about the middle, half axes 5-10 and 3-6 pixels, any angle (radians).
         """
-        rng = sample_generator(self.seed, self.start, index, self.size)
-        unit = min(self.shape) / 32
+        rng, unit = self.generator(index), self.unit
         lengths = [*rng.uniform(-4, 4, 2), rng.uniform(5, 10), rng.uniform(3, 6)]
         factors = np.array([*(unit * np.array(lengths)), rng.uniform(0, np.pi)])
         image = draw(factors, self.shape)

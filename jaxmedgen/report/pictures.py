@@ -60,7 +60,8 @@ def three_planes(
     rows stand side by side.
 
     Args:
-        image: ``[*s]``, or ``[*s, c]`` of which the first channel is shown.
+        image: ``[*s]``, or ``[*s, c]`` of which the first channel is shown; three axes are a volume
+            where neither a label nor the spacing tells.
         label: class indices ``[*s]``.
         prediction: class indices ``[*s]``.
         spacing: voxel size in mm; planes are drawn with square pixels.
@@ -200,7 +201,8 @@ def _planes(
     """For every label the painted planes, one in 2D, three in 3D; with `centre`, of errors."""
     colours = PALETTE if centre is None else ERROR_COLOURS
     given = [x for x in labels if x is not None]
-    rank = given[0].ndim if given else image.ndim - (image.ndim == 4)
+    # Without a label or a spacing, [h, w, c] cannot be told from a volume.
+    rank = given[0].ndim if given else len(spacing or ()) or image.ndim - (image.ndim == 4)
     image = image[..., 0] if image.ndim == rank + 1 else image
     if rank not in (2, 3) or image.ndim != rank:
         raise ValueError(f"image of shape {image.shape}: pictures need 2D or 3D arrays, no batch")

@@ -54,6 +54,12 @@ def test_2d_is_shown_as_it_is():
     assert _bright(picture) == ("top", "right")
 
 
+def test_the_spacing_tells_channels_of_a_plane_from_a_volume():
+    image = np.random.default_rng(1).random((30, 20, 2)).astype(np.float32)
+    shown = pictures.three_planes(image, spacing=(1.0, 1.0), height=60)
+    np.testing.assert_array_equal(shown, pictures.three_planes(image[..., 0], height=60))
+
+
 def test_rows_and_shapes():
     image, label = _corner(1, 1, 1), (_corner(1, 1, 1) > 0).astype(np.int32)
     bare = pictures.three_planes(image, height=36)

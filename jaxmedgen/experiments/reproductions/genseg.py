@@ -23,7 +23,7 @@ from jaxmedgen.data.build import Sources, build_sources, preprocessing
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_fold
 from jaxmedgen.experiments import mine_toy
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
-from jaxmedgen.experiments.runs import TrainedRun
+from jaxmedgen.experiments.runs import TrainedRun, describe_data
 from jaxmedgen.experiments.training import train
 from jaxmedgen.experiments.translation_pictures import translation_grid
 from jaxmedgen.experiments.translation_scores import score_digits
@@ -145,6 +145,7 @@ def _trained(options: Options, size: str, data: str, arm: str, seed: int):
         cache=options.workdir / "cache",
         name=name,
     )
+    describe_data(folder, sources.info, config, sources.train)  # for bin/evaluate and bin/sample
     run = TrainedRun(folder, config, sources.info, preprocessing(config.data), system)
     return config, system, run.variables("best")[0]
 

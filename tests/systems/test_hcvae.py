@@ -66,7 +66,7 @@ def test_the_loss_is_the_bound_and_nothing_leaks_at_test():
         inputs = inputs_of(variables, batch, step=5)
         found, _ = system.net.apply(
             variables[hcvae.PLAYER], batch["planes"], batch["available"], 
-            system.target(batch)[..., 0], system._noise(inputs.keys), True, mutable=["batch_stats"],
+            system.target(batch)[..., 0], system.noise(inputs.keys), True, mutable=["batch_stats"],
         )  # fmt: skip
         return system._loss(inputs), found
 
@@ -127,7 +127,7 @@ def test_arms_are_what_they_say(argument, levels, missing, dropout, prior):
     system = base.build_system(config, info)
     assert tuple(system.net.levels) == levels and system.net.planes.missing == missing
     assert system.task.dropout == dropout and system.net.latent.prior == prior
-    assert system.latents == (24 * len(levels) if "hcvae" in argument else 64)
+    assert system.noise_size == (24 * len(levels) if "hcvae" in argument else 64)
     assert system.task.augmentation.translation == pytest.approx(7 / 96)
     assert system.net.decoder.shape == (96, 96, 96)
 

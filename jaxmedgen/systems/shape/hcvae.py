@@ -14,12 +14,12 @@ Baselines: `hcvae_tl_net`, `hcvae_gan`, `hcvae_linear`.
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.reconstruction import reconstruction_loss
@@ -29,7 +29,7 @@ from jaxmedgen.nets.volume_from_planes import PlanesToVolume
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape import hcvae_gan, hcvae_linear, hcvae_tl_net
 from jaxmedgen.systems.shape.hcvae_parts import coding, player, task
-from jaxmedgen.systems.shape.hcvae_task import PlaneTask, onto_mask
+from jaxmedgen.systems.shape.hcvae_task import DrawnFromPlanes, PlaneTask, onto_mask
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
@@ -39,7 +39,7 @@ RECONSTRUCTIONS = ("bce", "dice")
 
 
 @dataclasses.dataclass(frozen=True)
-class Hcvae:
+class Hcvae(DrawnFromPlanes):
     """A conditional VAE of volumes with its training criterion.
 
     Attributes:
@@ -76,12 +76,8 @@ class Hcvae:
         """Numbers of the views that are looked at."""
         return tuple(self.net.planes.views)
 
-    def handles(self, views: Collection[int]) -> bool:
-        """Whether it was trained to do with these views alone."""
-        return self.task.handles(views)
-
     @property
-    def latents(self) -> int:
+    def noise_size(self) -> int:
         """Dimensions of all levels together."""
         return sum(self.net.latent.sizes)
 
@@ -93,7 +89,7 @@ class Hcvae:
         """Fresh parameters, of the shape that the network was built for."""
         del batch
         init_key, run_key = jax.random.split(key)
-        noise = jnp.zeros((1, self.latents))
+        noise = jnp.zeros((1, self.noise_size))
         variables = self.net.init(init_key, *self.task.example(), noise, True)
         return create_state(run_key, {PLAYER: variables}, self.players())
 
@@ -101,44 +97,16 @@ class Hcvae:
         """The negative bound."""
         return (Objective("bound", (PLAYER,), self._loss),)
 
-    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
-        """Augmentation and view dropout."""
-        return self.task.prepare(batch, keys)
-
-    def build_volume(
+    def generate(
         self,
         variables: PlayerVariables,
         planes: Float[Array, " b *p v"],
         available: Float[Array, " b v"],
+        noise: Float[Array, " b _"],
     ) -> Float[Array, " b *s"]:
-        """Probabilities at the prior means."""
-        noise = jnp.zeros((planes.shape[0], self.latents))
-        return self._generate(variables, planes, available, noise)
-
-    def sample_volume(
-        self,
-        variables: PlayerVariables,
-        keys: Key[Array, " b"],
-        planes: Float[Array, " b *p v"],
-        available: Float[Array, " b v"],
-    ) -> Float[Array, " b *s"]:
-        """Probabilities of an ancestral sample: every level drawn from its prior."""
-        return self._generate(variables, planes, available, self._noise(keys))
-
-    def show(
-        self, variables: PlayerVariables, keys: Key[Array, " b"], batch: Batch
-    ) -> dict[str, Float[Array, " b *s c"]]:
-        """Sections of true volumes, of those built from all views and from the first alone."""
-        planes, kept = batch["planes"], jnp.ones_like(batch["available"])
-        first = jnp.zeros_like(kept).at[:, self.task.order[0]].set(1.0)
-        return self.task.pictures(
-            batch,
-            {
-                "all_views": self.build_volume(variables, planes, kept),
-                "first_view": self.build_volume(variables, planes, first),
-                "draw": self.sample_volume(variables, keys, planes, first),
-            },
-        )
+        """Probabilities of given noise."""
+        logits = self.net.apply(variables[PLAYER], planes, available, noise, method="generate")
+        return jax.nn.sigmoid(logits)
 
     @property
     def levels(self) -> Mapping[str, int]:
@@ -176,13 +144,6 @@ class Hcvae:
         logits = self.net.apply(variables[PLAYER], planes, kept, z, method="decode")
         return jax.nn.sigmoid(logits)[..., None]
 
-    def _generate(self, variables, planes, available, noise):
-        logits = self.net.apply(variables[PLAYER], planes, available, noise, method="generate")
-        return jax.nn.sigmoid(logits)
-
-    def _noise(self, keys):
-        return jax.vmap(lambda key: jax.random.normal(key, (self.latents,)))(keys)
-
     def _loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
         batch, volume = inputs.batch, onto_mask(inputs.batch)
         found, updated = self.net.apply(
@@ -190,7 +151,7 @@ class Hcvae:
             batch["planes"],
             batch["available"],
             volume,
-            self._noise(inputs.keys),
+            self.noise(inputs.keys),
             True,
             mutable=["batch_stats"],
         )

@@ -7,12 +7,12 @@ of pix2pix (Isola et al., CVPR 2017) and 3D-RecGAN (Yang et al., ICCVW 2017).
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses import adversarial
@@ -20,7 +20,7 @@ from jaxmedgen.losses.reconstruction import reconstruction_loss
 from jaxmedgen.nets.volume_from_planes import PlaneGenerator, VolumeJudge
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.hcvae_parts import coding, player, task
-from jaxmedgen.systems.shape.hcvae_task import PlaneTask, onto_mask
+from jaxmedgen.systems.shape.hcvae_task import DrawnFromPlanes, PlaneTask, onto_mask
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
@@ -29,7 +29,7 @@ GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
 @dataclasses.dataclass(frozen=True)
-class VolumeGan:
+class VolumeGan(DrawnFromPlanes):
     """Generator and discriminator with their losses.
 
     Attributes:
@@ -37,7 +37,7 @@ class VolumeGan:
         discriminator: of volumes with the embedding of their planes.
         task: planes and volume.
         settings: of both players.
-        noise: length of the noise vector.
+        noise_size: length of the noise vector.
         weight: of the cross-entropy.
         kind: of the adversarial loss, see `losses.adversarial`.
     """
@@ -46,7 +46,7 @@ class VolumeGan:
     discriminator: VolumeJudge
     task: PlaneTask
     settings: PlayerSettings
-    noise: int = 64
+    noise_size: int = 64
     weight: float | int = 100.0
     kind: str = "jsgan"
 
@@ -54,10 +54,6 @@ class VolumeGan:
     def views(self) -> tuple[int, ...]:
         """Numbers of the views that are looked at."""
         return tuple(self.generator.planes.views)
-
-    def handles(self, views: Collection[int]) -> bool:
-        """Whether it was trained to do with these views alone."""
-        return self.task.handles(views)
 
     def players(self) -> Mapping[str, PlayerSettings]:
         """Generator and discriminator."""
@@ -68,7 +64,7 @@ class VolumeGan:
         del batch
         keys = jax.random.split(key, 3)
         planes, available, volume = self.task.example()
-        noise = jnp.zeros((1, self.noise))
+        noise = jnp.zeros((1, self.noise_size))
         (_, context), variables = self.generator.init_with_output(
             keys[0], planes, available, noise, True
         )
@@ -82,51 +78,23 @@ class VolumeGan:
             Objective(DISCRIMINATOR, (DISCRIMINATOR,), self._discriminator_loss),
         )
 
-    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
-        """Augmentation and view dropout."""
-        return self.task.prepare(batch, keys)
-
-    def build_volume(
+    def generate(
         self,
         variables: PlayerVariables,
         planes: Float[Array, " b *p v"],
         available: Float[Array, " b v"],
+        noise: Float[Array, " b _"],
     ) -> Float[Array, " b *s"]:
-        """Probabilities without noise."""
-        return self._generate(variables, planes, available, jnp.zeros((len(planes), self.noise)))
-
-    def sample_volume(
-        self,
-        variables: PlayerVariables,
-        keys: Key[Array, " b"],
-        planes: Float[Array, " b *p v"],
-        available: Float[Array, " b v"],
-    ) -> Float[Array, " b *s"]:
-        """Probabilities with drawn noise."""
-        return self._generate(variables, planes, available, self._noise(keys))
-
-    def show(
-        self, variables: PlayerVariables, keys: Key[Array, " b"], batch: Batch
-    ) -> dict[str, Float[Array, " b *s c"]]:
-        """Sections of true volumes and of generated ones."""
-        kept = jnp.ones_like(batch["available"])
-        built = self.build_volume(variables, batch["planes"], kept)
-        drawn = self.sample_volume(variables, keys, batch["planes"], kept)
-        return self.task.pictures(batch, {"all_views": built, "draw": drawn})
-
-    def _generate(self, variables, planes, available, noise):
+        """Probabilities of given noise."""
         logits, _ = self.generator.apply(variables[GENERATOR], planes, available, noise, False)
         return jax.nn.sigmoid(logits)
-
-    def _noise(self, keys):
-        return jax.vmap(lambda key: jax.random.normal(key, (self.noise,)))(keys)
 
     def _made(self, inputs):
         return self.generator.apply(
             inputs.variables[GENERATOR],
             inputs.batch["planes"],
             inputs.batch["available"],
-            self._noise(inputs.keys),
+            self.noise(inputs.keys),
             True,
             mutable=["batch_stats"],
         )
@@ -171,7 +139,7 @@ def build(config: Any, info: DatasetInfo) -> VolumeGan:
         discriminator=VolumeJudge(tuple(net.judge), dtype=jnp.dtype(net.dtype)),
         task=task(config, info),
         settings=player(config),
-        noise=sum(config.model.latents),
+        noise_size=sum(config.model.latents),
         weight=config.criterion.reconstruction_weight,
         kind=config.criterion.gan,
     )

@@ -9,7 +9,7 @@ One step on the whole training set: ``batch_size`` must be its number of cases.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxmedgen.ops.collectives import all_gather
 from jaxmedgen.ops.upsample import average_pool
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.hcvae_parts import task
-from jaxmedgen.systems.shape.hcvae_task import PlaneTask, onto_mask
+from jaxmedgen.systems.shape.hcvae_task import FromPlanes, PlaneTask, onto_mask
 from jaxmedgen.train.objectives import LossInputs, PlayerSettings, Update, UpdateOutputs
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
@@ -32,7 +32,7 @@ PENALTIES = tuple(10.0**k for k in range(-2, 5))
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearVolume:
+class LinearVolume(FromPlanes):
     """Principal components of volumes, predicted from planes.
 
     Attributes:
@@ -49,10 +49,6 @@ class LinearVolume:
     def views(self) -> tuple[int, ...]:
         """Numbers of the views that are looked at."""
         return self.task.order
-
-    def handles(self, views: Collection[int]) -> bool:
-        """Whether it was trained to do with these views alone."""
-        return self.task.handles(views)
 
     def players(self) -> Mapping[str, PlayerSettings]:
         """One player, which has no optimiser."""

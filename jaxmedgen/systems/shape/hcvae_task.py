@@ -1,5 +1,6 @@
 """What all models of volumes from planes share: the task, its augmentation, training pictures."""
 
+import abc
 import dataclasses
 from collections.abc import Collection
 
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxmedgen.augment.plane_views import PlaneAugmentation
 from jaxmedgen.nets.plane_encoders import draw_views
+from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.types import Batch
 
 
@@ -77,6 +79,82 @@ class PlaneTask:
         shown = {"plane": batch["planes"][..., self.order[0], None]}
         truth = {"truth": batch["label"].astype(jnp.float32)}
         return shown | {name: x[:, middle, ..., None] for name, x in (truth | volumes).items()}
+
+
+class FromPlanes:
+    """A model of volumes from planes.
+
+    Attributes:
+        task: planes and volume.
+    """
+
+    task: PlaneTask
+
+    def handles(self, views: Collection[int]) -> bool:
+        """Whether it was trained to do with these views alone."""
+        return self.task.handles(views)
+
+    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
+        """Augmentation and view dropout."""
+        return self.task.prepare(batch, keys)
+
+
+class DrawnFromPlanes(FromPlanes, abc.ABC):
+    """A model that makes many volumes of the same planes, by normal noise."""
+
+    @property
+    @abc.abstractmethod
+    def noise_size(self) -> int:
+        """Numbers of noise that a volume takes."""
+
+    @abc.abstractmethod
+    def generate(
+        self,
+        variables: PlayerVariables,
+        planes: Float[Array, " b *p v"],
+        available: Float[Array, " b v"],
+        noise: Float[Array, " b _"],
+    ) -> Float[Array, " b *s"]:
+        """Probabilities of given noise."""
+
+    def build_volume(
+        self,
+        variables: PlayerVariables,
+        planes: Float[Array, " b *p v"],
+        available: Float[Array, " b v"],
+    ) -> Float[Array, " b *s"]:
+        """Probabilities without noise: of a VAE, at the means of its priors."""
+        noise = jnp.zeros((planes.shape[0], self.noise_size))
+        return self.generate(variables, planes, available, noise)
+
+    def sample_volume(
+        self,
+        variables: PlayerVariables,
+        keys: Key[Array, " b"],
+        planes: Float[Array, " b *p v"],
+        available: Float[Array, " b v"],
+    ) -> Float[Array, " b *s"]:
+        """Probabilities with drawn noise: of a VAE, an ancestral sample of its levels."""
+        return self.generate(variables, planes, available, self.noise(keys))
+
+    def show(
+        self, variables: PlayerVariables, keys: Key[Array, " b"], batch: Batch
+    ) -> dict[str, Float[Array, " b *s c"]]:
+        """Sections of true volumes, of those built from all views and from the first alone."""
+        planes, kept = batch["planes"], jnp.ones_like(batch["available"])
+        first = jnp.zeros_like(kept).at[:, self.task.order[0]].set(1.0)
+        return self.task.pictures(
+            batch,
+            {
+                "all_views": self.build_volume(variables, planes, kept),
+                "first_view": self.build_volume(variables, planes, first),
+                "draw": self.sample_volume(variables, keys, planes, first),
+            },
+        )
+
+    def noise(self, keys: Key[Array, " b"]) -> Float[Array, " b _"]:
+        """Normal noise, a key a volume."""
+        return jax.vmap(lambda key: jax.random.normal(key, (self.noise_size,)))(keys)
 
 
 def onto_mask(batch: Batch) -> Float[Array, " b *s"]:

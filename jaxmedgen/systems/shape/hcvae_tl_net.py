@@ -12,7 +12,7 @@ of the reference implementation's loss weights.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ from jaxmedgen.losses.reconstruction import reconstruction_loss
 from jaxmedgen.nets.volume_from_planes import PlaneRegressor, VolumeAutoencoder
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.hcvae_parts import coding, player, task
-from jaxmedgen.systems.shape.hcvae_task import PlaneTask, onto_mask
+from jaxmedgen.systems.shape.hcvae_task import FromPlanes, PlaneTask, onto_mask
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
@@ -33,7 +33,7 @@ AUTOENCODER, REGRESSOR = "autoencoder", "regressor"
 
 
 @dataclasses.dataclass(frozen=True)
-class TlNet:
+class TlNet(FromPlanes):
     """Autoencoder and regressor with their stages.
 
     Attributes:
@@ -57,10 +57,6 @@ class TlNet:
         """Numbers of the views that are looked at."""
         return tuple(self.regressor.planes.views)
 
-    def handles(self, views: Collection[int]) -> bool:
-        """Whether it was trained to do with these views alone."""
-        return self.task.handles(views)
-
     def players(self) -> Mapping[str, PlayerSettings]:
         """Autoencoder and regressor."""
         return self.optimisers
@@ -79,10 +75,6 @@ class TlNet:
     def objectives(self) -> tuple[Objective, ...]:
         """One loss that changes with the stage."""
         return (Objective("embedding", (AUTOENCODER, REGRESSOR), self._loss),)
-
-    def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
-        """Augmentation and view dropout."""
-        return self.task.prepare(batch, keys)
 
     def build_volume(
         self,

@@ -44,7 +44,12 @@ def main(arguments: Sequence[str]) -> int:
     best = (
         ""
         if result.best is None
-        else (f", best validation Dice {result.best['score']:.3f} at step {result.best['step']}")
+        else (
+            f", best validation {result.best.get('metric', 'dice').capitalize()}"
+            f" {result.best['score']:.3f} at step {result.best['step']}"
+        )
     )
-    print(f"trained {config.steps} steps in {result.seconds:.0f} s{best}: {options.workdir}")
+    print(
+        f"trained {int(result.state.step)} steps in {result.seconds:.0f} s{best}: {options.workdir}"
+    )
     return 0

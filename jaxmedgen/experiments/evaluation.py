@@ -8,11 +8,20 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmedgen.data.sources import Source
+from jaxmedgen.experiments.shape_generation import batch_of, in_chunks
 from jaxmedgen.metrics.segmentation import evaluate_case, foreground_mean
 from jaxmedgen.ops.sliding_window import InferenceAborted, sliding_window_inference
-from jaxmedgen.systems.base import CanPredict, PlayerVariables, evaluation_variables
+from jaxmedgen.systems.base import (
+    CanPredict,
+    CanValidate,
+    PlayerVariables,
+    evaluation_variables,
+)
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
 from jaxmedgen.train.state import TrainState
+
+_CHUNK = 16
+"""Subjects whose loss is computed at a time."""
 
 Predict = Callable[[Float[np.ndarray, "*s c"]], Int[np.ndarray, "*s"]]
 
@@ -146,6 +155,26 @@ def validator(
         for name in source.info.class_names[1:]:
             metrics[f"dice_{name}"] = _nanmean([r.scores[name]["dice"] for r in results])
         return metrics
+
+    return validate
+
+
+def loss_validator(
+    system: CanValidate, source: Source
+) -> Callable[[TrainState, int, StopSignal], dict[str, float]]:
+    """A validation function for `train.loop.fit`: mean loss of held-out subjects.
+
+    Where subjects have classes (``target``), every class counts the same however many there are, as
+    in batches that are balanced by class.
+    """
+    batch = batch_of(source, range(len(source)))
+    compiled = jax.jit(system.validation_loss)
+
+    def validate(state: TrainState, step: int, stop: StopSignal) -> dict[str, float]:
+        variables = evaluation_variables(state)
+        losses = in_chunks(lambda part: compiled(variables, part), batch, chunk=_CHUNK)
+        target = np.asarray(batch.get("target", np.zeros(len(losses), np.int32)))
+        return {"loss": float(np.mean([losses[target == k].mean() for k in np.unique(target)]))}
 
     return validate
 

@@ -1,5 +1,6 @@
 """One training run in a work folder: what ``bin/train`` and each run of an ablation do."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -10,9 +11,9 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
-from jaxmedgen.experiments.evaluation import Predictor, validator
+from jaxmedgen.experiments.evaluation import Predictor, loss_validator, validator
 from jaxmedgen.experiments.training_pictures import picture_writer
-from jaxmedgen.systems.base import CanPredict, CanShow, System
+from jaxmedgen.systems.base import CanPredict, CanShow, CanValidate, System
 from jaxmedgen.train.environment import describe_environment, use_compilation_cache, write_json
 from jaxmedgen.train.interrupt import StopSignal
 from jaxmedgen.train.loop import fit
@@ -33,21 +34,27 @@ _MAY_CHANGE = (
 )
 """Settings that a resumed run may have otherwise than the run it goes on with."""
 
+_OFF = (None, False, 0, "", "none", ())
+"""Values of settings that do nothing: those that a run's older version did not know."""
+
 
 def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes ``config.json`` and ``environment.json``, or checks that they fit this run.
 
     Raises:
-        ConfigError: the folder belongs to a run with other settings.
+        ConfigError: the folder belongs to a run with other settings. Settings that are new since
+            it began are no difference where they are off.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "config.json"
     if path.exists():
         before = configuration.from_json(path.read_text())
+        known, wanted = (configuration.flatten(c) for c in (before, config))
+        new = {name for name, value in wanted.items() if name not in known and value in _OFF}
         changed = [
             line
             for line in configuration.differences(before, config)
-            if line.split(":")[0] not in _MAY_CHANGE
+            if line.split(":")[0] not in {*_MAY_CHANGE, *new}
         ]
         if changed:
             raise ConfigError(
@@ -71,6 +78,7 @@ def loop_settings(config: ConfigDict) -> LoopSettings:
         checkpoint_every=config.checkpoint_every,
         show_every=config.get("show_every", 0),
         profile_at=config.profile_at,
+        patience=config.get("patience", 0),
     )
 
 
@@ -132,6 +140,13 @@ def train(
     validate: Any = None
     if config.eval_every and len(sources.validation) and isinstance(system, CanPredict):
         validate = validator(predictor(system, config), sources.validation)
+    elif config.eval_every and len(sources.validation) and isinstance(system, CanValidate):
+        validate = loss_validator(system, sources.validation)
+        settings = dataclasses.replace(settings, best_metric="loss")
+    if settings.patience and validate is None:
+        raise ConfigError(
+            f"config.patience={settings.patience} without validation subjects: set data.validation"
+        )
     show: Any = None
     if settings.show_every and isinstance(system, CanShow):
         show = picture_writer(system, config, sources.train, workdir / "samples")

@@ -51,6 +51,15 @@ class CanClassify(Protocol):
 
 
 @runtime_checkable
+class CanValidate(Protocol):
+    """Tells how well it does on held-out samples by its own loss."""
+
+    def validation_loss(self, variables: PlayerVariables, batch: Batch) -> Float[Array, " b"]:
+        """The loss of each sample, nothing drawn."""
+        ...
+
+
+@runtime_checkable
 class CanSample(Protocol):
     """Makes labelled images from a batch of label maps.
 

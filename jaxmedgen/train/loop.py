@@ -107,7 +107,7 @@ class _Run:
         self.started = time.perf_counter()
         self.pending: collections.deque = collections.deque()
         self.position: Any = stream.get_state()
-        self.best: dict[str, float | int] | None = None
+        self.best: dict[str, Any] | None = None
         self.log: MetricsLog | None = None
         self.profiling = False
 
@@ -130,7 +130,7 @@ class _Run:
             self._evaluate(state)
         self.watch = CollapseWatch(read_metrics(self.log.path, split="train"))
         progress.start(name, settings.steps, self.step)
-        if self.step < settings.steps:
+        if not settings.finished(self.step, self.best):
             state = self._train(state, progress)
         single = self.parallel.single(state)
         return FitResult(single, self.best, time.perf_counter() - self.started)
@@ -160,7 +160,7 @@ class _Run:
         compiled = None
         waited, since, window = 0.0, time.perf_counter(), self.step
         with device_prefetch(self.stream, self.parallel.put) as batches:
-            while self.step < settings.steps:
+            while not settings.finished(self.step, self.best):
                 before = time.perf_counter()
                 batch, ids, after = next(batches)
                 waited += time.perf_counter() - before
@@ -191,7 +191,9 @@ class _Run:
                     progress.metrics(self.step, means, timing)
                     waited, since, window = 0.0, time.perf_counter(), self.step
                 progress.advance(self.step)
-                self._boundaries(state, last)
+                self._boundaries(state)
+        if self.step < settings.steps:
+            progress.say(f"step {self.step}: no better validation since step {self.best['step']}")
         return state
 
     def _compile(self, step_function, state, batch):
@@ -211,12 +213,11 @@ class _Run:
                 self._halt(state, step, values, ids)
             self.means.add(values)
 
-    def _boundaries(self, state: TrainState, last: bool) -> None:
+    def _boundaries(self, state: TrainState) -> None:
         """Evaluation, checkpoint and stop, in the order that lets a resume repeat them."""
-        settings = self.settings
-        every = settings.eval_every
-        evaluate = self.validate is not None and every > 0 and (self.step % every == 0 or last)
-        if evaluate:
+        settings, every = self.settings, self.settings.eval_every
+        last = self.step == settings.steps
+        if self.validate is not None and every > 0 and (self.step % every == 0 or last):
             self._collect(state)
             before = time.perf_counter()
             try:
@@ -224,6 +225,7 @@ class _Run:
             except Interrupted:
                 self._leave(state, evaluation_due=True)
             self.log.write_timing(self.step, {"evaluation": time.perf_counter() - before})
+            last = settings.finished(self.step, self.best)
         shown = settings.show_every
         if self.show is not None and shown > 0 and (self.step % shown == 0 or last):
             self._collect(state)
@@ -243,8 +245,8 @@ class _Run:
         score = metrics.get(self.settings.best_metric)
         if score is None or np.isnan(score):
             return
-        if self.best is None or score > self.best["score"]:
-            self.best = {"step": self.step, "score": float(score)}
+        if self.settings.better(score, self.best):
+            self.best = self.settings.record(self.step, float(score))
             self.checkpoints.save(single, self._host(), kind="best")
 
     def _host(self, evaluation_due: bool = False) -> dict[str, Any]:

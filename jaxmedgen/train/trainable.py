@@ -49,7 +49,10 @@ class LoopSettings:
         log_every: steps a line of training metrics.
         eval_every: steps between validations (and one at the end); 0 for none.
         checkpoint_every: steps between checkpoints (and one at the end).
-        best_metric: validation metric, larger is better, that selects ``checkpoints/best``.
+        best_metric: validation metric that selects ``checkpoints/best``: larger is better, of
+            ``loss`` smaller.
+        patience: validations in a row without a better one after which the run ends early; 0 for
+            never.
         keep: number of last checkpoints kept.
         show_every: steps between pictures (and some at the end); 0 for none.
         profile_at: trace five steps from this one on into ``profile/``; -1 for none.
@@ -66,6 +69,30 @@ class LoopSettings:
     keep: int = 2
     show_every: int = 0
     profile_at: int = -1
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        if self.patience < 0 or (self.patience and not self.eval_every):
+            raise ValueError(
+                f"patience={self.patience} with eval_every={self.eval_every}: give 0 or more "
+                "validations, and the steps between them in eval_every"
+            )
+
+    def better(self, score: float, best: Mapping[str, Any] | None) -> bool:
+        """Whether a validation's score is the best so far."""
+        sign = -1 if self.best_metric == "loss" else 1
+        return best is None or sign * score > sign * best["score"]
+
+    def record(self, step: int, score: float) -> dict[str, Any]:
+        """The best validation as checkpoints keep it."""
+        return {"step": step, "score": score, "metric": self.best_metric}
+
+    def finished(self, step: int, best: Mapping[str, Any] | None) -> bool:
+        """Whether the run ends after a step: all steps are done, or no validation got better."""
+        waiting = self.patience and best is not None
+        return step >= self.steps or bool(
+            waiting and step - best["step"] >= self.patience * self.eval_every
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +100,7 @@ class FitResult:
     """The end of a run: final state (one copy), best validation score, seconds of this call."""
 
     state: TrainState
-    best: Mapping[str, float | int] | None
+    best: Mapping[str, Any] | None
     seconds: float
 
 

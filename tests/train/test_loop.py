@@ -103,6 +103,26 @@ def test_sigkill_then_resume_gives_identical_files(finished, tmp_path, kill_at):
     )
 
 
+def test_a_run_ends_where_no_validation_gets_better_and_stays_ended(tmp_path):
+    """Losses 5 4 6 4 5: the best is at step 4; three later ones are no better."""
+    settings = LoopSettings(
+        steps=100, batch_size=4, eval_every=2, best_metric="loss", patience=3, checkpoint_every=50
+    )
+    losses = dict(zip(range(2, 100, 2), (5.0, 4.0, 6.0, 4.0, 5.0, 1.0)))
+
+    def validate(state, step, stop):
+        return {"loss": losses[step]}
+
+    result = _run(tmp_path, settings=settings, validate=validate)
+    assert int(result.state.step) == 10
+    assert result.best == {"step": 4, "score": 4.0, "metric": "loss"}
+    log = (tmp_path / "metrics.jsonl").read_bytes()
+    assert int(_run(tmp_path, settings=settings, validate=validate).state.step) == 10
+    assert (tmp_path / "metrics.jsonl").read_bytes() == log
+    with pytest.raises(ValueError, match="patience=3 with eval_every=0"):
+        LoopSettings(steps=4, batch_size=4, patience=3)
+
+
 def _signal_when(condition, number=signal.SIGTERM):
     def wait():
         deadline = time.monotonic() + 60

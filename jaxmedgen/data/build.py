@@ -31,6 +31,7 @@ from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.phantoms.vessel_junctions import VesselJunctions
 from jaxmedgen.data.planes import plane_parts
 from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.shape_parts import has_classes, shape_parts
 from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import (
     DatasetInfo,
@@ -133,6 +134,8 @@ def build_sources(data: Any) -> Sources:
         parts = numbered_parts(
             data, lambda size, start: Digits(data.folder, start, size, data.seed)
         )
+    elif data.kind == "folder" and has_classes(data.folder):
+        parts = shape_parts(data)
     elif data.kind == "folder":
         parts = split_source(folder_source(data), data)
     elif data.kind == "tfds":

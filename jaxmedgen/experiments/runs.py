@@ -20,6 +20,7 @@ from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.planes import PlaneFolder
 from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.shape_parts import has_classes, shape_folder
 from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
 from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
@@ -260,6 +261,8 @@ def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
     config = configuration.from_json(configuration.to_json(run.config))
     with config.unlocked():
         config.data.kind, config.data.folder = "folder", data
+    if has_classes(data):
+        return shape_folder(config.data, run.info.spacing)
     source = folder_source(config.data, run.preprocessing)
     if config.data.target_of:
         source = relabel(source, config.data.target_of, config.data.target_names)

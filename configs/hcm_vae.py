@@ -19,7 +19,7 @@ Arms:
     cnn         encoder and classifier alone
 
 `bin/reproduce hcm_vae` compares them with principal components and clinical indices. The model is
-the ladder of configs/lvae.py with one level.
+the ladder of configs/lvae.py with one level; that file says how to train on a folder of label maps.
 """
 
 from ml_collections import ConfigDict
@@ -27,13 +27,14 @@ from ml_collections import ConfigDict
 from jaxmedgen.configuration import load_config, parse_argument
 
 ARMS = ("vae-mlp", "two-stage", "beta0", "ae-mlp", "cnn")
+DATA = ("left_ventricle", "folder")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    chosen = parse_argument(argument, {"arm": ARMS})
+    chosen = parse_argument(argument, {"arm": ARMS, "data": DATA})
     size, arm = chosen["size"], chosen["arm"]
     large = size != "cpu"
-    config = load_config(f"lvae:{size},arm=vae64").unlock()
+    config = load_config(f"lvae:{size},arm=vae64,data={chosen['data']}").unlock()
     config.net.momentum = 0.99 if large else 0.9
     criterion = config.criterion
     stochastic = arm in ("vae-mlp", "two-stage", "beta0")
@@ -46,6 +47,7 @@ def get_config(argument: str = "") -> ConfigDict:
     criterion.joint = arm != "two-stage"
     if large:
         config.steps = 96_000
+        config.eval_every = 1000
         config.optimizer.schedule = "constant"
     elif arm == "two-stage":
         config.optimizer.share = 0.7  # then its encoder rests, and the classifier goes on

@@ -22,7 +22,16 @@ Arms:
     vae2-free          one level of 2 dimensions, no classifier
 
 `bin/reproduce lvae` compares them with principal components, linear discriminants of 20 of them
-and clinical indices. Data: ventricle or hippocampus phantoms.
+and clinical indices.
+
+Data: ventricle or hippocampus phantoms, or a folder of label maps CASE_ED.nii.gz, CASE_ES.nii.gz
+with the table classes.csv (case,class):
+
+    bin/train --config configs/lvae.py:cpu,data=folder --config.data.folder=FOLDER --workdir W
+
+Settings beside those of the arms: augment.preset=shapes (the list of the published program, where
+it is off), net.merge=compat_ref (its merge, whose variance is used as a deviation), and patience:
+validations, every eval_every steps, without a smaller loss after which a run ends.
 """
 
 from ml_collections import ConfigDict
@@ -40,8 +49,12 @@ ARMS = (
     "vae2",
     "vae2-free",
 )
-DATA = ("left_ventricle", "hippocampus")
-TARGETS = {"left_ventricle": ("healthy", "HCM"), "hippocampus": ("healthy", "AD")}
+DATA = ("left_ventricle", "hippocampus", "folder")
+TARGETS = {
+    "left_ventricle": ("healthy", "HCM"),
+    "hippocampus": ("healthy", "AD"),
+    "folder": ("healthy", "HCM"),
+}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -57,6 +70,7 @@ def get_config(argument: str = "") -> ConfigDict:
         hidden = (96, 24) if arm == "levels2" else (96,)
         divergence = (divergence[0], divergence[2]) if arm == "levels2" else divergence[:1]
     steps = 600_000 if large else 1000
+    folder = chosen["data"] == "folder"
     warm_up = 128_000 if large else 2 * steps // 5
     return ConfigDict(
         {
@@ -66,7 +80,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "seed": 0,
             "accumulate": 1,
             "log_every": 20,
-            "eval_every": 0,
+            "eval_every": 4000 if large else 0,
+            "patience": 10 if large else 0,  # validations without a better one end the run
             "checkpoint_every": 200,
             "profile_at": -1,
             "targets": TARGETS[chosen["data"]],
@@ -76,18 +91,20 @@ def get_config(argument: str = "") -> ConfigDict:
                 "label_map": "",
                 "cache": "",
                 "target_of": (),
-                "target_names": (),
+                "target_names": TARGETS["folder"] if folder else (),
                 "train_contrast": "",
                 "test_contrast": "t2",
                 "shape": (80, 80, 80) if large else (32, 32, 32),
                 "spacing": "native",
+                "template": "",
                 "crop_to_nonzero": False,
                 "normalization": "none",
-                "train": 537 if large else 240,
-                "validation": 0,
+                "train": 0 if folder else 537 if large else 240,
+                "validation": 150 if large else 0,
                 "test": 200 if large else 80,
                 "seed": 0,
             },
+            "augment": {"preset": "none"},
             "patch_size": (),
             "foreground_probability": 0.0,
             "net": {

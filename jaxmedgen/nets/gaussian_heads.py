@@ -42,16 +42,22 @@ class GaussianHead(nn.Module):
 
     Attributes:
         size: dimensions of the latent vector.
+        deviation: of the initial normal weights of both layers; with 0 the mean has LeCun's and the
+            log-variance none.
     """
 
     size: int
+    deviation: float | int = 0.0
 
     @nn.compact
     def __call__(self, features: Float[Array, " b k"]) -> Gaussian:
-        """Mean and bounded log-variance, which starts at 0."""
+        """Mean and bounded log-variance, which starts at (or with `deviation` about) 0."""
         features = features.astype(jnp.float32)
-        mean = nn.Dense(self.size, name="mean")(features)
-        raw = nn.Dense(self.size, kernel_init=nn.initializers.zeros, name="log_variance")(features)
+        inits = nn.initializers.lecun_normal(), nn.initializers.zeros
+        if self.deviation:
+            inits = (nn.initializers.normal(self.deviation),) * 2
+        mean = nn.Dense(self.size, kernel_init=inits[0], name="mean")(features)
+        raw = nn.Dense(self.size, kernel_init=inits[1], name="log_variance")(features)
         return mean, bounded_log_variance(raw)
 
 

@@ -24,7 +24,7 @@ from jaxmedgen.nets.shape_trunk import DenseNorm, ShapeDecoder, ShapeEncoder, Up
 from jaxmedgen.nets.variational import sample_gaussian
 from jaxmedgen.types import Leaf
 
-Merge = Literal["precision", "concatenate"]
+Merge = Literal["precision", "concatenate", "compat_ref"]
 
 
 @struct.dataclass
@@ -67,7 +67,7 @@ class Prior(nn.Module):
         x = above
         for _ in range(2):
             x = DenseNorm(self.hidden, momentum=self.momentum, deviation=self.deviation)(x, train)
-        return *GaussianHead(self.size)(x), x
+        return *GaussianHead(self.size, self.deviation)(x), x
 
 
 class LadderVAE(nn.Module):
@@ -80,7 +80,8 @@ class LadderVAE(nn.Module):
         hidden: width of the deterministic features of each level.
         top: width of a further tanh layer below the topmost level; 0 for none.
         merge: ``precision``: the ladder; ``concatenate``: a plain hierarchy, whose posterior is
-            read off the features of both directions.
+            read off the features of both directions; ``compat_ref``: as the authors' program has
+            it, the ladder's merged variance taken for a standard deviation, in draws and in the KL.
         features: channels of the convolutions.
         squeeze: channels of the encoder's last convolution.
         upsampling: of the decoder.
@@ -121,7 +122,7 @@ class LadderVAE(nn.Module):
         )
         self.upward = [DenseNorm(width, jax.nn.elu, **common) for width in self.hidden]
         self.highest = DenseNorm(self.top, jnp.tanh, **common) if self.top else None
-        self.heads = [GaussianHead(size) for size in self.latents]
+        self.heads = [GaussianHead(size, self.deviation) for size in self.latents]
         below = zip(self.latents[:-1], self.hidden[:-1])
         self.downward = [Prior(size, width, **common) for size, width in below]
 
@@ -158,10 +159,12 @@ class LadderVAE(nn.Module):
                 prior = tuple(jnp.zeros_like(p) for p in posterior)
             else:
                 *prior, context = self.downward[k](above, train)
-                if self.merge == "precision":
-                    posterior = merge_gaussians(*self.heads[k](features[k]), *prior)
-                else:
+                if self.merge == "concatenate":
                     posterior = self.heads[k](jnp.concatenate([features[k], context], -1))
+                else:
+                    posterior = merge_gaussians(*self.heads[k](features[k]), *prior)
+                if self.merge == "compat_ref":
+                    posterior = posterior[0], 2 * posterior[1]
             above = sample_gaussian(noise[name], *posterior)
             posteriors[name], priors[name], latents[name] = posterior, tuple(prior), above
         logits = self.decoder(above, train) if decode else None
@@ -204,13 +207,17 @@ class ShapePredictor(nn.Module):
         classes: of the shapes.
         hidden: width of the dense layer.
         momentum: of the running statistics.
+        deviation: of the initial weights, 0 for He's and LeCun's.
     """
 
     classes: int = 2
     hidden: int = 64
     momentum: float | int = 0.9
+    deviation: float | int = 0.0
 
     @nn.compact
     def __call__(self, z: Float[Array, " b d"], train: bool) -> Float[Array, " b k"]:
         """Scores before the softmax."""
-        return nn.Dense(self.classes)(DenseNorm(self.hidden, momentum=self.momentum)(z, train))
+        init = nn.initializers.normal(self.deviation) if self.deviation else None
+        x = DenseNorm(self.hidden, momentum=self.momentum, deviation=self.deviation)(z, train)
+        return nn.Dense(self.classes, kernel_init=init or nn.initializers.lecun_normal())(x)

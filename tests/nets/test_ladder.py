@@ -33,9 +33,10 @@ def test_levels():
         features = net.apply(variables, image, method=lambda m, x: m.encoder(x, False))
         first = net.apply(variables, features, method=lambda m, x: m.upward[0](x, False))
         own = net.apply(variables, first, method=lambda m, x: m.heads[0](x))
-        return found, below, kept, logits, own
+        compatible = net.clone(merge="compat_ref").apply(variables, image, noise, False)
+        return found, compatible, below, kept, logits, own
 
-    found, below, kept, logits, own = look(jax.random.key(7))
+    found, compatible, below, kept, logits, own = look(jax.random.key(7))
     assert set(found.posteriors) == set(net.levels) and list(net.levels) == ["z2", "z1", "z0"]
     np.testing.assert_allclose(found.logits, logits, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, kept, dict(found.latents))
@@ -55,6 +56,18 @@ def test_levels():
     mean = variance * (own[0] * weights[0] + prior[0] * weights[1])
     np.testing.assert_allclose(found.posteriors["z0"][0], mean, atol=1e-5)
     np.testing.assert_allclose(found.posteriors["z0"][1], np.log(variance), atol=1e-5)
+    # The authors' program draws with the merged variance in place of its root.
+    for level, size in enumerate(TINY["latents"][:2]):
+        name = f"z{level}"
+        mean, log_variance = compatible.posteriors[name]
+        assert mean.shape == (4, size)
+        drawn = compatible.latents[name] - mean
+        np.testing.assert_allclose(drawn, np.exp(0.5 * log_variance) * noise[name], atol=1e-5)
+    mean, log_variance = compatible.posteriors["z1"]
+    np.testing.assert_allclose(mean, found.posteriors["z1"][0], atol=1e-5)
+    np.testing.assert_allclose(
+        np.exp(0.5 * log_variance), np.exp(found.posteriors["z1"][1]), rtol=1e-4
+    )
 
 
 def test_a_plain_hierarchy_reads_both_directions():

@@ -11,9 +11,13 @@ import pytest
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.data.sources import ArraySource, subset
+from jaxmedgen.experiments.evaluation import loss_validator
+from jaxmedgen.experiments.shape_generation import batch_of
 from jaxmedgen.systems import base
 from jaxmedgen.systems.shape.lvae import PREDICTOR, VAE
 from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion
+from jaxmedgen.train.interrupt import StopSignal
 from jaxmedgen.train.objectives import LossInputs
 from jaxmedgen.train.parallel import ParallelSettings
 from tests.train.test_parallel import run as parallel_run
@@ -103,6 +107,54 @@ def test_the_loss_is_what_the_paper_says_and_reaches_the_encoder():
     assert norm(gradient[PREDICTOR]["params"]) > 1e-5
 
 
+def test_numbers_do_not_depend_on_the_number_of_devices():
+    """Batch statistics, drawn vectors and augmentation of eight devices are those of one."""
+    settings = {"augment__preset": "shapes", "optimizer__learning_rate": "0.0003"}
+    _, sources, system = small("lvae:cpu,arm=vae2", **settings)
+    assert system.augmentation is not None
+    # In two dimensions, which compiles in a third of the time: a slice through every heart.
+    system = dataclasses.replace(system, net=system.net.clone(shape=(16, 16)))
+    records = [{**r, "image": r["image"][8]} for r in (sources.train[i] for i in range(8))]
+    flat = ArraySource(records, sources.train.info)
+
+    def stream():
+        return training_stream(flat, batch_size=8, seed=0, num_threads=0)
+
+    one, many = (
+        parallel_run(system, ParallelSettings(data=n), 3, make_stream=stream)[0] for n in (1, 8)
+    )
+    for a, b in zip(one, many):
+        for name in a:
+            np.testing.assert_allclose(b[name], a[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_validation_counts_classes_and_not_subjects():
+    """Its loss is the criterion at full weights; two healthy subjects weigh as much as six."""
+    _, sources, system = small()
+    system = dataclasses.replace(system, criterion=ShapeCriterion((2.0, 0.1), 0.5, 0.2, 10))
+    chosen = subset(sources.train, (0, 2, 1, 3, 5, 7))
+    batch = batch_of(chosen, range(6))
+    state = jax.jit(system.init)(jax.random.key(0), {})
+    found = loss_validator(system, chosen)(state, 0, StopSignal())["loss"]
+
+    @jax.jit
+    def parts(variables):
+        image = batch["image"]
+        return (
+            system.reconstruct(variables, image),
+            system.divergences(variables, image),
+            system.classify(variables, image),
+        )
+
+    decoded, kl, chance = parts(base.evaluation_variables(state))
+    x, p = np.asarray(batch["image"], np.float64), np.asarray(decoded, np.float64)
+    space = (1, 2, 3)
+    loss = (1 - (2 * (x * p).sum(space) + 1e-5) / (x.sum(space) + p.sum(space) + 1e-5)).sum(1)
+    loss += 2.0 * np.asarray(kl["z0"]) + 0.1 * np.asarray(kl["z1"])
+    loss -= 0.5 * np.log(np.asarray(chance)[np.arange(6), batch["target"]])
+    np.testing.assert_allclose(found, (loss[:2].mean() + loss[2:].mean()) / 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("argument", "latents", "objectives"), [
     ("lvae:cpu,arm=plain", (32, 16, 2), 1), ("lvae:cpu,arm=levels2", (32, 2), 1),
     ("lvae:cpu,arm=vae2-free", (2,), 1), ("lvae:gpu", (64, 32, 2), 1),
@@ -128,5 +180,7 @@ def test_bad_settings_are_refused():
         ShapeCriterion((1.0,), predict_from="z")
     with pytest.raises(ValueError, match="0 or more"):
         ShapeCriterion((-1.0,))
+    with pytest.raises(ValueError, match="'flips': choose none or shapes"):
+        small(augment__preset="flips")
     with pytest.raises(ValueError, match="one weight a level"):
         small("lvae:cpu", criterion__divergence="(0.1,)")

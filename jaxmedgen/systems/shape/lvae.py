@@ -21,13 +21,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from jaxmedgen.augment.shape_masks import ShapeAugmentation
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.variational import gaussian_kl, warm_up
 from jaxmedgen.nets.ladder import LadderOutputs, LadderVAE, ShapePredictor
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, soft_dice
+from jaxmedgen.systems.shape.lvae_parts import ladder_nets, player_settings, shape_augmentation
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
 
@@ -45,6 +46,7 @@ class LadderShapeVae:
         settings: optimiser and weight averaging of the model of shapes.
         predictor_settings: of the classifier.
         criterion: what is minimised.
+        augmentation: of training shapes, or None.
     """
 
     net: LadderVAE
@@ -52,6 +54,7 @@ class LadderShapeVae:
     settings: PlayerSettings
     predictor_settings: PlayerSettings
     criterion: ShapeCriterion
+    augmentation: ShapeAugmentation | None = None
 
     def __post_init__(self) -> None:
         if len(self.criterion.divergence) != len(self.net.latents):
@@ -88,9 +91,10 @@ class LadderShapeVae:
         )
 
     def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
-        """Nothing: no augmentation is active in the reference implementation."""
-        del keys
-        return batch
+        """Augmented shapes, one draw a sample; the reference implementation has it off."""
+        if self.augmentation is None:
+            return batch
+        return {**batch, "image": self.augmentation(keys, batch["image"])}
 
     @property
     def levels(self) -> Mapping[str, int]:
@@ -198,6 +202,21 @@ class LadderShapeVae:
         latents = self._encode(variables, image).latents
         return jax.nn.softmax(self.scores(variables, latents[self.top]))
 
+    def validation_loss(self, variables: PlayerVariables, batch: Batch) -> Float[Array, " b"]:
+        """The criterion of each sample with all weights full, along the path of means."""
+        criterion, image = self.criterion, batch["image"]
+        found, loss = self._encode(variables, image), jnp.zeros(len(image))
+        if criterion.reconstruction:
+            decoded = self.decode(variables, found.latents["z0"])
+            loss = loss + (1 - soft_dice(image, decoded)).sum(-1)
+        for alpha, name in zip(reversed(criterion.divergence), self.levels):
+            loss = loss + alpha * gaussian_kl(*found.posteriors[name], *found.priors[name]).sum(-1)
+        if criterion.classification:
+            scores = self.scores(variables, found.latents[self.top])
+            entropy = optax.softmax_cross_entropy_with_integer_labels(scores, batch["target"])
+            loss = loss + criterion.classification * entropy
+        return loss
+
     def _encode(self, variables, image) -> LadderOutputs:
         noise = {name: jnp.zeros((image.shape[0], size)) for name, size in self.levels.items()}
         return self.net.apply(variables[VAE], image, noise, False, decode=False)
@@ -266,30 +285,14 @@ def build(config: Any, info: DatasetInfo) -> LadderShapeVae:
     Raises:
         ValueError: settings that do not fit each other or the data.
     """
-    net, criterion, rate = dict(config.net), dict(config.criterion), config.optimizer
-    if isinstance(net.get("dtype"), str):
-        net["dtype"] = jnp.dtype(net["dtype"])
-    for name in ("latents", "hidden", "features"):
-        net[name] = tuple(net[name])
+    net, predictor = ladder_nets(config, info)
+    criterion, rate = dict(config.criterion), config.optimizer
     criterion["divergence"] = tuple(criterion["divergence"])
-    hidden = net.pop("predictor")
-    model = LadderVAE(shape=tuple(config.data.shape), channels=len(info.channel_names) or 1, **net)
     return LadderShapeVae(
-        net=model,
-        predictor=ShapePredictor(len(config.targets), hidden, model.momentum),
-        settings=_settings(rate, int(rate.share * config.steps)),
-        predictor_settings=_settings(rate, config.steps),
+        net=net,
+        predictor=predictor,
+        settings=player_settings(rate, int(rate.share * config.steps)),
+        predictor_settings=player_settings(rate, config.steps),
         criterion=ShapeCriterion(**criterion),
-    )
-
-
-def _settings(rate: Any, steps: int) -> PlayerSettings:
-    if rate.schedule == "steps":
-        values = dict(zip(rate.boundaries, rate.factors))
-        learning_rate = optax.piecewise_constant_schedule(rate.learning_rate, values)
-    else:
-        learning_rate = schedule(rate.schedule, rate.learning_rate, steps, rate.warmup)
-    return PlayerSettings(
-        optimizer(rate.kind, learning_rate, clip_norm=rate.clip_norm or None),
-        ema_decay=rate.ema_decay or None,
+        augmentation=shape_augmentation(config),
     )

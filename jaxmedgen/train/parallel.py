@@ -134,10 +134,11 @@ class Parallel:
             return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), tree)
         sharding = NamedSharding(self.mesh, PartitionSpec())
         # The copy matters: the step donates its state, and must not eat the caller's arrays.
-        copy = jax.jit(lambda t: jax.tree.map(jnp.copy, t), out_shardings=sharding)
+        copy = jax.jit(lambda t: jax.tree.map(jnp.copy, t))
         if jax.process_count() > 1:
             return jax.tree.map(lambda x: _replicate_across_processes(x, sharding), tree)
-        return copy(tree)
+        # What a checkpoint gave is committed to one device; jit alone would not move it.
+        return copy(jax.device_put(tree, sharding))
 
     def single(self, tree: Any) -> Any:
         """The undoing of `replicate`: one copy, as the checkpoint and the evaluation see it."""

@@ -100,3 +100,14 @@ def test_indivisible_batches_are_named():
         Parallel(ParallelSettings(data=8)).check_batch(6)
     with pytest.raises(ValueError, match=r"7 voxels .* parallel.space=2"):
         Parallel(ParallelSettings(data=4, space=2)).put({"image": np.zeros((4, 7, 8, 8, 1))})
+
+
+def test_a_state_committed_to_one_device_is_replicated_and_copied():
+    """What a checkpoint returns is committed; the step may donate the copies, not the originals."""
+    parallel = Parallel(ParallelSettings(data=4))
+    state = {"w": jax.device_put(jnp.arange(3.0), jax.devices()[0]), "key": jax.random.key(1)}
+    placed = parallel.replicate(state)
+    assert len(placed["w"].sharding.device_set) == 4
+    jax.jit(lambda t: jax.tree.map(lambda x: x, t), donate_argnums=0)(placed)
+    np.testing.assert_array_equal(state["w"], [0.0, 1.0, 2.0])
+    assert (jax.random.key_data(state["key"]) == jax.random.key_data(jax.random.key(1))).all()

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from jaxmedgen.configuration import load_config, set_value
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data import mnist
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.data.phantoms import glyphs
@@ -22,9 +21,7 @@ from jaxmedgen.experiments import disentangling
 from jaxmedgen.experiments import latent_pictures as pictures
 from jaxmedgen.experiments.disentangling import stack
 from jaxmedgen.experiments.reproductions.record import Claim, Options
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
-from jaxmedgen.systems.deformation.it_vae import ItVae
+from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 from jaxmedgen.train.environment import write_json
 
 GLYPH_ARMS = ("vae", "beta-vae", "u-vitae", "c-vitae")
@@ -69,23 +66,6 @@ class Part:
     seconds: float
     pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-def trained(
-    options: Options, name: str, config: ConfigDict, sources: Sources
-) -> tuple[ItVae, PlayerVariables]:
-    """The model of a configuration: trained in ``WORKDIR/NAME``, or read from there."""
-    system = build_system(config, sources.info)
-    result = train(
-        config,
-        sources,
-        system,
-        options.workdir / name,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=name,
-    )
-    return system, evaluation_variables(result.state)
 
 
 def glyph_part(options: Options) -> Part:
@@ -184,9 +164,7 @@ def _config(options: Options, kind: str, folder: str, arm: str, steps: int, seed
         plain = not config.model.transformer
         config.model.perspective = LATENTS
         config.model.appearance = 2 * LATENTS if plain else LATENTS
-    for key, value in options.overrides.items():
-        set_value(config, key, value)
-    return config
+    return overridden(config, options)
 
 
 def _measure(
@@ -204,9 +182,13 @@ def _measure(
             if not path.exists():
                 started = time.perf_counter()
                 config = _config(options, kind, folder, arm, steps, seed)
-                system, variables = trained(options, name, config, sources)
+                model = trained_model(options, name, config, sources)
                 scores = disentangling.score(
-                    system, variables, sources.train, sources.test, appearance=appearance
+                    model.system,
+                    model.variables,
+                    sources.train,
+                    sources.test,
+                    appearance=appearance,
                 )
                 took = time.perf_counter() - started
                 write_json(path, dataclasses.asdict(scores) | {"seconds": took})
@@ -221,7 +203,8 @@ def _pictures(options: Options, kind: str, folder: str, sources: Sources, steps:
     shown = {}
     for arm in ("c-vitae", "vae"):
         config = _config(options, kind, folder, arm, steps, 0)
-        system, variables = trained(options, f"{kind}/{arm}/seed0", config, sources)
+        model = trained_model(options, f"{kind}/{arm}/seed0", config, sources)
+        system, variables = model.system, model.variables
         shown[f"{kind}_{arm}_samples"] = pictures.prior_samples(system, variables)
         if arm == "c-vitae":
             image = stack(sources.test, range(12))

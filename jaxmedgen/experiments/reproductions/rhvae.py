@@ -12,6 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from jaxmedgen.experiments.reproductions.manifold import junctions, pictures
 from jaxmedgen.experiments.reproductions.manifold.oracles import oracle_claims
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
+from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.experiments.shape_generation import batch_of
 from jaxmedgen.metrics.geodesic_clusters import clusters_of, graph_distances
 from jaxmedgen.ops.riemannian_metric import CentroidMetric
@@ -106,18 +107,18 @@ def latent_spaces(options: Options):
     """Pictures, and clusters of a model of all kinds at once."""
     models = {
         name: (
-            junctions.trained(options, f"{arm}/seed0", junctions.configuration(options, arm, 0)),
+            trained_model(options, f"{arm}/seed0", junctions.configuration(options, arm, 0)),
             prior,
         )
         for name, (arm, prior) in junctions.SETS.items()
     }
     shown = {"samples": pictures.sample_rows(models)}
     flat = junctions.configuration(options, "rhvae", 0, model__latents="2", steps=PICTURE_STEPS)
-    plane = junctions.trained(options, "plane/seed0", flat)
+    plane = trained_model(options, "plane/seed0", flat)
     shown["plane"], shown["ways"] = pictures.latent_plane(plane, 1)
     alone = {"model__kinds": "1", "model__condition": "", "steps": PICTURE_STEPS}
     together = junctions.configuration(options, "rhvae", 0, **alone)
-    model = junctions.trained(options, "together/seed0", together)
+    model = trained_model(options, "together/seed0", together)
     rows = []
     for part in ("train", "test"):
         source = getattr(model.sources, part)

@@ -19,14 +19,13 @@ from jaxmedgen.data.phantoms.short_axis import merge_tissues
 from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.sources import ArraySource, Source, subset
 from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.experiments.synthetic.extractors import trained_classifier
-from jaxmedgen.experiments.training import train
 from jaxmedgen.metrics.frechet import fid
 from jaxmedgen.metrics.kernel_distance import kid
 from jaxmedgen.metrics.segmentation import dice_score
 from jaxmedgen.nets.feature_extractor import Extractor, extract, unet_extractor
 from jaxmedgen.ops.percentiles import scale_intensities
-from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.systems.segmentation.unet import PLAYER
 from jaxmedgen.train.environment import write_json
 
@@ -78,7 +77,7 @@ class Judges:
         ]
         names = real.info.class_names[:CLASSES]
         source = ArraySource(records, dataclasses.replace(real.info, class_names=names))
-        self._segment, self.encoder = _segmenter(options, source, folder / "segmenter")
+        self._segment, self.encoder = _segmenter(options, source)
         self.extractor: Extractor = trained_classifier(
             source, tuple(slices.vendor), folder / "classifier", steps=CLASSIFIER_STEPS
         )
@@ -141,24 +140,16 @@ def kept_seconds(folder: pathlib.Path, took: float) -> float:
     return float(json.loads(path.read_text()))
 
 
-def _segmenter(options: Options, source: Source, folder: pathlib.Path):
+def _segmenter(options: Options, source: Source):
     config = load_config("unet:cpu,arm=light")
     with config.unlocked():
         config.steps = config.checkpoint_every = STEPS
         config.batch_size, config.eval_every = 8, 0
         config.data.shape = source[0]["label"].shape
         config.parallel.data = 1
-    system = build_system(config, source.info)
     nobody = subset(source, ())
-    result = train(
-        config,
-        Sources(source, nobody, nobody, source.info),
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name="segmenter",
-    )
-    variables = evaluation_variables(result.state)
-    encoder = unet_extractor(system.net, variables[PLAYER], "segmenter of real slices")
-    return jax.jit(lambda image: jnp.argmax(system.predict(variables, image), -1)), encoder
+    sources = Sources(source, nobody, nobody, source.info)
+    model = trained_model(options, "judges/segmenter", config, sources, "segmenter")
+    encoder = unet_extractor(model.system.net, model.variables[PLAYER], "segmenter of real slices")
+    predict = model.system.predict
+    return jax.jit(lambda image: jnp.argmax(predict(model.variables, image), -1)), encoder

@@ -1,7 +1,6 @@
 """Generators of the reproduction, and what is measured of each."""
 
 import dataclasses
-import time
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +8,20 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
-from jaxmedgen.configuration import load_config, set_value
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.data.phantoms.short_axis import merge_tissues
 from jaxmedgen.experiments.reproductions.cardiac.judges import (
     Judges,
     Slices,
     agreement,
-    kept_seconds,
     slices_of,
     without_heart,
 )
 from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 from jaxmedgen.experiments.synthetic.realism import pair_values
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.synthesis.conditional_gan import LabelToImageGan
 
 STEPS = 500
@@ -88,20 +86,10 @@ def trained(options: Options, name: str, argument: str, seed: int) -> Model:
     """The generator of a configuration, trained in ``WORKDIR/NAME/seedSEED`` or read from it."""
     config = _config(options, argument, seed)
     sources = build_sources(config.data)
-    system = build_system(config, sources.info)
-    folder = options.workdir / name / f"seed{seed}"
-    started = time.perf_counter()
-    result = train(
-        config,
-        dataclasses.replace(sources, validation=sources.test),
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=f"{name}, seed {seed}",
-    )
-    seconds = kept_seconds(folder, time.perf_counter() - started)
-    return Model(system, evaluation_variables(result.state), seconds)
+    watched = dataclasses.replace(sources, validation=sources.test)
+    title = f"{name}, seed {seed}"
+    model = trained_model(options, f"{name}/seed{seed}", config, watched, title)
+    return Model(model.system, model.variables, model.seconds)
 
 
 def _config(options: Options, argument: str, seed: int):
@@ -111,9 +99,7 @@ def _config(options: Options, argument: str, seed: int):
         config.checkpoint_every = config.show_every = STEPS
         config.data.train = TRAIN_OF_EACH_VENDOR * len(config.data.vendors)
         config.data.test = TEST
-    for key, value in options.overrides.items():
-        set_value(config, key, value)
-    return config
+    return overridden(config, options)
 
 
 def quality(judges: Judges, real: Slices, made: np.ndarray) -> dict[str, float]:

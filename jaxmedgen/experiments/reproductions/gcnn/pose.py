@@ -15,19 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.data.sources import Record
 from jaxmedgen.experiments.reproductions.gcnn.parts import Part, settings, spread
 from jaxmedgen.experiments.reproductions.record import Claim, Options
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.metrics.equivariance import equivariance_errors
 from jaxmedgen.metrics.segmentation import dice_per_class
 from jaxmedgen.metrics.statistics import mean_interval
 from jaxmedgen.ops.group_average import Network
 from jaxmedgen.ops.groups import act_on_image, point_group
 from jaxmedgen.report.pictures import montage, plane_columns
-from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.environment import write_json
 
 SEEDS = 2
@@ -89,19 +87,9 @@ def _run(options: Options, arm: str, seed: int) -> dict:
         eval_every="0",
     )
     config.steps = longer * config.steps
-    sources = build_sources(config.data)
-    system = build_system(config, sources.info)
-    result = train(
-        config,
-        sources,
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=f"{arm}, seed {seed}",
-    )
-    variables = evaluation_variables(result.state)
-    predict = jax.jit(lambda x: system.predict(variables, x))
+    name = f"pose/{arm}/seed{seed}"
+    model = trained_model(options, name, config, title=f"{arm}, seed {seed}")
+    predict = jax.jit(lambda x: model.system.predict(model.variables, x))
     shape, first = tuple(config.data.shape), config.data.train
     straight = RotatedLesions(VOLUMES, shape, seed, first, "canonical")
     oblique = RotatedLesions(VOLUMES, shape, seed, first + VOLUMES, "random")

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.data.build import Sources
 from jaxmedgen.experiments.reproductions.gcnn.parts import Part
 from jaxmedgen.experiments.reproductions.record import Claim, Options
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import CanClassify, PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.experiments.reproductions.trained_model import trained_model
+from jaxmedgen.systems.base import CanClassify, PlayerVariables
 from jaxmedgen.train.environment import write_json
 
 SEEDS = 2
@@ -63,21 +63,12 @@ def _run(options: Options, arm: str, seed: int) -> dict[str, float]:
     started = time.perf_counter()
     own = {"seed": str(seed), "data.seed": str(seed), "steps": "100"}
     config = load_config(f"lri:cpu,{ARMS[arm][1]}", {**own, **options.overrides})
-    sources = build_sources(config.data)
-    system = build_system(config, sources.info)
-    result = train(
-        config,
-        sources,
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=f"{arm}, seed {seed}",
+    model = trained_model(
+        options, f"textures/{arm}/seed{seed}", config, title=f"{arm}, seed {seed}"
     )
-    variables = evaluation_variables(result.state)
     found = {
-        "accuracy": accuracy(system, variables, sources),
-        "parameters": sum(x.size for x in jax.tree.leaves(variables)),
+        "accuracy": accuracy(model.system, model.variables, model.sources),
+        "parameters": sum(x.size for x in jax.tree.leaves(model.variables)),
         "seconds": time.perf_counter() - started,
     }
     write_json(path, found)

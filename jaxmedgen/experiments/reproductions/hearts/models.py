@@ -1,20 +1,16 @@
 """Models of label maps for the claims: trained, or read from where they were trained."""
 
 import dataclasses
-import json
-import time
 
 from ml_collections import ConfigDict
 
-from jaxmedgen.configuration import load_config, set_value
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.data.stacks import Stack
 from jaxmedgen.experiments.label_space import LabelSpace, open_space
 from jaxmedgen.experiments.label_synthesis import Population, measure_population
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import build_system, evaluation_variables
-from jaxmedgen.train.environment import write_json
+from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 from jaxmedgen.train.metrics_log import read_metrics
 
 BATCH = 16
@@ -64,8 +60,7 @@ def configured(options: Options, arm: str, seed: int, steps: int | None = None) 
             config.criterion.capacity_steps = steps // 2
         if arm not in ("pca", "volume"):
             config.batch_size = BATCH
-    for key, value in options.overrides.items():
-        set_value(config, key, value)
+    overridden(config, options)
     if arm == "pca":
         with config.unlocked():
             config.batch_size = min(len(build_sources(config.data).train), _MOST)
@@ -83,26 +78,13 @@ def trained(options: Options, arm: str, seed: int, steps: int | None, name: str)
         name: of the folder.
     """
     config = configured(options, arm, seed, steps)
-    sources = build_sources(config.data)
-    folder = options.workdir / name
-    started = time.perf_counter()
-    system = build_system(config, sources.info)
-    result = train(
-        config,
-        sources,
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=name,
-    )
-    cost = folder / "seconds.json"
-    if not cost.exists():
-        write_json(cost, {"seconds": time.perf_counter() - started})
-    shape = sources.train[0]["label"].shape
-    space = open_space(system, evaluation_variables(result.state), tuple(shape))
-    stacks, held_out = (_stacks(sources, part) for part in ("train", "test"))
-    lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["split"] == "train"]
+    model = trained_model(options, name, config)
+    shape = model.sources.train[0]["label"].shape
+    space = open_space(model.system, model.variables, tuple(shape))
+    stacks, held_out = (_stacks(model.sources, part) for part in ("train", "test"))
+    lines = [
+        line for line in read_metrics(model.folder / "metrics.jsonl") if line["split"] == "train"
+    ]
     return Model(
         name=arm,
         space=space,
@@ -110,7 +92,7 @@ def trained(options: Options, arm: str, seed: int, steps: int | None, name: str)
         test=held_out,
         population=measure_population(space, stacks),
         kl=float(lines[-1].get("kl", float("nan"))) if lines else float("nan"),
-        seconds=float(json.loads(cost.read_text())["seconds"]),
+        seconds=model.seconds,
     )
 
 

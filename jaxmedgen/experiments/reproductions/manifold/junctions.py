@@ -1,7 +1,6 @@
 """Classifiers of vessel junctions from 30 images a class and what generative models add."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 
 import jax
@@ -9,7 +8,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config, set_value
-from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.experiments.classification import (
     LabelledImages,
     Scores,
@@ -18,11 +16,8 @@ from jaxmedgen.experiments.classification import (
     score_sets,
 )
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.reproductions.trained_model import TrainedModel, trained_model
 from jaxmedgen.ops.riemannian_metric import inverse_metric, nearest_centroid
-from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
-from jaxmedgen.systems.shape.rhvae import Rhvae
-from jaxmedgen.train.environment import write_json
 
 SAMPLES = 200
 """Synthetic images a class."""
@@ -49,20 +44,11 @@ RAW = "raw"
 CLASSIC = "raw, random affine maps"
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A trained model and its data."""
-
-    system: Rhvae
-    variables: PlayerVariables
-    sources: Sources
-    seconds: float
-
-    def images(self, prior: str, count: int, seed: int) -> np.ndarray:
-        """Images ``[kinds, count, *s, c]`` of drawn latents."""
-        keys = jax.random.split(jax.random.key(seed + 100), (self.system.kinds, count))
-        made = jax.jit(lambda v, k: self.system.decode(v, self.system.draw(v, k, prior)))
-        return np.asarray(made(self.variables, keys))
+def images(model: TrainedModel, prior: str, count: int, seed: int) -> np.ndarray:
+    """Images ``[kinds, count, *s, c]`` of latents drawn from a prior."""
+    keys = jax.random.split(jax.random.key(seed + 100), (model.system.kinds, count))
+    made = jax.jit(lambda v, k: model.system.decode(v, model.system.draw(v, k, prior)))
+    return np.asarray(made(model.variables, keys))
 
 
 def configuration(options: Options, arm: str, seed: int, **settings: str) -> ConfigDict:
@@ -76,30 +62,9 @@ def configuration(options: Options, arm: str, seed: int, **settings: str) -> Con
     return config
 
 
-def trained(options: Options, name: str, config: ConfigDict) -> Trained:
-    """The model of a configuration: trained in ``WORKDIR/NAME``, or read from there."""
-    sources = build_sources(config.data)
-    system = build_system(config, sources.info)
-    folder = options.workdir / name
-    result = train(
-        config,
-        sources,
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=name,
-    )
-    path = folder / "seconds.json"
-    if not path.exists():
-        write_json(path, result.seconds)
-    seconds = float(json.loads(path.read_text()))
-    return Trained(system, evaluation_variables(result.state), sources, seconds)
-
-
 def seed_scores(
     options: Options, seed: int, others: bool
-) -> tuple[dict[str, Scores], dict[str, Trained]]:
+) -> tuple[dict[str, Scores], dict[str, TrainedModel]]:
     """Scores of every set for one seed, and the models by arm.
 
     Sets are named by the model; ``raw + NAME`` holds the training images, too.
@@ -111,13 +76,13 @@ def seed_scores(
     """
     chosen = SETS | (OTHERS if others else {})
     models = {
-        arm: trained(options, f"{arm}/seed{seed}", configuration(options, arm, seed))
+        arm: trained_model(options, f"{arm}/seed{seed}", configuration(options, arm, seed))
         for arm in dict.fromkeys(arm for arm, _ in chosen.values())
     }
     sources = models["vae"].sources
     raw, test = labelled_images(sources.train), labelled_images(sources.test)
     synthetic = {
-        name: _labelled(models[arm].images(prior, SAMPLES, seed))
+        name: _labelled(images(models[arm], prior, SAMPLES, seed))
         for name, (arm, prior) in chosen.items()
     }
     trials = dataclasses.replace(MAIN, seed=seed)
@@ -132,7 +97,7 @@ def seed_scores(
     return scores, models
 
 
-def geometry(model: Trained, seed: int) -> dict[str, float]:
+def geometry(model: TrainedModel, seed: int) -> dict[str, float]:
     """Eigenvalues of G^-1 at the centroids, and where chains end."""
     keys = jax.random.split(jax.random.key(seed), (model.system.kinds, SAMPLES))
 

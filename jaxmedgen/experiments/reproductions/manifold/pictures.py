@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxmedgen.data.phantoms.vessel_junctions import JUNCTIONS
 from jaxmedgen.experiments.classification import labelled_images
-from jaxmedgen.experiments.reproductions.manifold.junctions import Trained
+from jaxmedgen.experiments.reproductions.manifold.junctions import images
+from jaxmedgen.experiments.reproductions.trained_model import TrainedModel
 from jaxmedgen.ops.metric_shooting import geodesic_between
 from jaxmedgen.ops.riemannian_metric import CentroidMetric, inverse_log_volume
 from jaxmedgen.report.pictures import montage
@@ -19,17 +20,17 @@ _SHOWN = 8
 _SCALE = 3
 
 
-def sample_rows(models: dict[str, tuple[Trained, str]]) -> Picture:
+def sample_rows(models: dict[str, tuple[TrainedModel, str]]) -> Picture:
     """Two rows of training images a class, then as many of each model's draws."""
     first = next(iter(models.values()))[0]
     raw = labelled_images(first.sources.train)
     rows = [np.stack([raw.image[raw.kind == k][:_SHOWN] for k in range(len(JUNCTIONS))])]
-    rows += [model.images(prior, _SHOWN, 0) for model, prior in models.values()]
+    rows += [images(model, prior, _SHOWN, 0) for model, prior in models.values()]
     cells = [_large(image) for row in rows for kind in row for image in kind]
     return montage(cells, columns=_SHOWN * len(JUNCTIONS), gap=1)
 
 
-def latent_plane(model: Trained, kind: int) -> tuple[Picture, Picture]:
+def latent_plane(model: TrainedModel, kind: int) -> tuple[Picture, Picture]:
     """A plane of latents with its volume, draws and ways; images along a geodesic and a line.
 
     Args:

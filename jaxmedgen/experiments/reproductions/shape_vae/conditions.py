@@ -12,13 +12,13 @@ from jaxmedgen.data.phantoms.digit_masks import CLASSES
 from jaxmedgen.experiments.reproductions.record import Claim, Options
 from jaxmedgen.experiments.reproductions.shape_vae import models
 from jaxmedgen.experiments.reproductions.shape_vae.models import (
-    Model,
     Part,
     convolutional,
     dense,
     table,
     trained,
 )
+from jaxmedgen.experiments.reproductions.trained_model import TrainedModel
 from jaxmedgen.experiments.shape_generation import draw, in_chunks
 from jaxmedgen.experiments.shape_scores import image_rows
 
@@ -94,19 +94,19 @@ def _classifier_config() -> ConfigDict:
     return config
 
 
-def _made(model: Model, asked: np.ndarray) -> dict[str, jax.Array]:
+def _made(model: TrainedModel, asked: np.ndarray) -> dict[str, jax.Array]:
     batch = {"target": jnp.asarray(asked, jnp.int32)}
     return {"image": jnp.asarray(draw(model.system, model.variables, batch, 0))}
 
 
-def _classes(judge: Model, batch) -> np.ndarray:
+def _classes(judge: TrainedModel, batch) -> np.ndarray:
     """Likeliest class of each mask."""
     classify = jax.jit(lambda v, b: judge.system.classify(v, b["image"]))
     found = in_chunks(functools.partial(classify, judge.variables), {"image": batch["image"]})
     return found.argmax(-1)
 
 
-def _picture(model: Model) -> np.ndarray:
+def _picture(model: TrainedModel) -> np.ndarray:
     """A row of draws a class."""
     made = [np.asarray(_made(model, np.full(14, k))["image"]) for k in range(CLASSES)]
     return image_rows(made, scale=2)

@@ -10,7 +10,6 @@ from jaxmedgen.experiments.reproductions.record import Claim, Options
 from jaxmedgen.experiments.reproductions.shape_vae import models
 from jaxmedgen.experiments.reproductions.shape_vae.models import (
     SEEDS,
-    Model,
     Part,
     dense,
     scheduled,
@@ -18,6 +17,7 @@ from jaxmedgen.experiments.reproductions.shape_vae.models import (
     table,
     trained,
 )
+from jaxmedgen.experiments.reproductions.trained_model import TrainedModel
 from jaxmedgen.experiments.shape_generation import draw, interpolate, reconstruct
 from jaxmedgen.experiments.shape_scores import image_rows, shape_scores
 from jaxmedgen.losses.reconstruction import reconstruction_loss
@@ -32,7 +32,7 @@ _COLLAPSE_STEPS = 1000
 
 def mask_part(options: Options) -> Part:
     """All models of digit-like masks without conditions."""
-    found: dict[float, list[Model]] = {}
+    found: dict[float, list[TrainedModel]] = {}
     for beta in (0.0, *BETAS):
         arm = "arm=vae" if beta else "arm=ae"
         found[beta] = [
@@ -81,7 +81,7 @@ def mask_part(options: Options) -> Part:
     return Part(claims, f"{text}\n\n{bound_table}", seconds, _pictures(found, curves), (watched,))
 
 
-def _distortion(model: Model) -> float:
+def _distortion(model: TrainedModel) -> float:
     """Cross-entropy of held-out masks at their posterior means, in nats."""
     batch = models.held_out(model)
     p = np.clip(reconstruct(model.system, model.variables, batch), 1e-7, 1 - 1e-7)
@@ -127,7 +127,7 @@ def _rate_distortion(curves) -> tuple[Claim, ...]:
     )  # fmt: skip
 
 
-def _bound_order(found: list[Model]) -> tuple[tuple[Claim, ...], str]:
+def _bound_order(found: list[TrainedModel]) -> tuple[tuple[Claim, ...], str]:
     """ELBO <= IWAE-8 <= IWAE-64, tolerance two standard errors of the difference."""
     rows, worst = [], {"IWAE-8 less ELBO": [], "IWAE-64 less IWAE-8": []}
     for seed, model in enumerate(found):

@@ -3,22 +3,22 @@
 import dataclasses
 import functools
 import json
-import time
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from jaxmedgen.configuration import load_config, set_value
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.trained_model import (
+    TrainedModel,
+    overridden,
+    trained_model,
+)
 from jaxmedgen.experiments.shape_generation import batch_of, in_chunks
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
-from jaxmedgen.train.environment import write_json
 from jaxmedgen.types import Batch
 
 SEEDS = 3
@@ -39,16 +39,6 @@ class Part:
     seconds: float
     pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A trained system with its data."""
-
-    system: Any
-    variables: PlayerVariables
-    sources: Sources
-    seconds: float
 
 
 def dense(argument: str, seed: int, settings: Mapping[str, str] | None = None) -> ConfigDict:
@@ -86,7 +76,7 @@ def _sources(description: str) -> Sources:
 
 def trained(
     options: Options, name: str, config: ConfigDict, sources: Sources | None = None
-) -> Model:
+) -> TrainedModel:
     """The model of a configuration: trained in ``WORKDIR/NAME``, or read from there.
 
     Args:
@@ -95,44 +85,23 @@ def trained(
         config: of the training.
         sources: data that ``config.data`` does not describe.
     """
-    for key, value in options.overrides.items():
-        set_value(config, key, value)
+    overridden(config, options)
     if sources is None:
         sources = _sources(json.dumps(config.data.to_dict(), sort_keys=True))
-    system = build_system(config, sources.info)
-    path = options.workdir / name / "seconds.json"
-    spent = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "finished": False}
-    started, finished = time.perf_counter(), False
-    try:
-        result = train(
-            config,
-            sources,
-            system,
-            options.workdir / name,
-            progress=options.progress,
-            cache=options.workdir / "cache",
-            name=name,
-        )
-        finished = True
-    finally:  # a training that is stopped here goes on in a later call
-        if not spent.get("finished", True):
-            spent = {"seconds": spent["seconds"] + time.perf_counter() - started}
-            write_json(path, {**spent, "finished": finished})
-    seconds = spent["seconds"]
-    return Model(system, evaluation_variables(result.state), sources, seconds)
+    return trained_model(options, name, config, sources)
 
 
-def held_out(model: Model) -> Batch:
+def held_out(model: TrainedModel) -> Batch:
     """The test masks with their records."""
     return batch_of(model.sources.test, range(len(model.sources.test)))
 
 
-def training(model: Model) -> Batch:
+def training(model: TrainedModel) -> Batch:
     """The training masks with their records."""
     return batch_of(model.sources.train, range(len(model.sources.train)))
 
 
-def bounds(model: Model, draws: int, seed: int = 0) -> dict[str, Float[np.ndarray, " n"]]:
+def bounds(model: TrainedModel, draws: int, seed: int = 0) -> dict[str, Float[np.ndarray, " n"]]:
     """Bounds of every test mask, in nats; ``kl`` summed over latent dimensions."""
     batch = held_out(model)
     keys = jax.random.split(jax.random.key(seed), len(batch["image"]))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxmedgen.configuration import load_config, set_value
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.sources import Source
 from jaxmedgen.experiments.reconstruction.scoring import (
@@ -24,8 +24,8 @@ from jaxmedgen.experiments.reconstruction.scoring import (
 )
 from jaxmedgen.experiments.reconstruction.tables import view_names
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import PlayerVariables, System, build_system, evaluation_variables
+from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.systems.base import PlayerVariables, System
 from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.metrics_log import read_metrics
 
@@ -117,30 +117,21 @@ def _run(options, name, argument, number, steps, samples) -> Run:
             config.steps = config.checkpoint_every = steps
             config.criterion.warm_up = 3 * steps // 10
             config.criterion.stages = (steps // 3, 2 * steps // 3)
-    for key, value in options.overrides.items():
-        set_value(config, key, value)
+    overridden(config, options)
     sources = build_sources(config.data)
     if linear:
         with config.unlocked():
             config.batch_size = len(sources.train)
-    folder = options.workdir / f"{name.replace(' ', '_')}-{number}"
-    started = time.perf_counter()
-    system = build_system(config, sources.info)
-    result = train(
-        config,
-        sources,
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=f"{name}-{number}",
-    )
-    variables = evaluation_variables(result.state)
-    path = folder / "scores.json"
+    folder, started = f"{name.replace(' ', '_')}-{number}", time.perf_counter()
+    model = trained_model(options, folder, config, sources, f"{name}-{number}")
+    path = model.folder / "scores.json"
     if not path.exists():
-        _score(path, Builder(system, variables), sources.test, samples, started)
+        builder = Builder(model.system, model.variables)
+        _score(path, builder, sources.test, samples, started)
     stored = json.loads(path.read_text())
-    lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["split"] == "train"]
+    lines = [
+        line for line in read_metrics(model.folder / "metrics.jsonl") if line["split"] == "train"
+    ]
     last = lines[-1] if lines else {}
     return Run(
         scores={_SETS[k]: [VolumeScore(**s) for s in v] for k, v in stored["scores"].items()},
@@ -149,8 +140,8 @@ def _run(options, name, argument, number, steps, samples) -> Run:
         },
         divergence={k: float(v) for k, v in last.items() if k.startswith("kl_")},
         seconds=float(stored["seconds"]),
-        system=system,
-        variables=variables,
+        system=model.system,
+        variables=model.variables,
         test=sources.test,
     )
 

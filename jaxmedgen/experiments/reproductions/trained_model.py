@@ -1,0 +1,89 @@
+"""A training of a reproduction: done in its work folder, or read from where it was done."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxmedgen.configuration import set_value
+from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.training import train
+from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.train.environment import write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A trained system with its data.
+
+    Attributes:
+        system: built from the configuration.
+        variables: of its last state, for evaluation.
+        sources: what it was trained with.
+        folder: of the training.
+        seconds: of the training, over all calls that it took.
+    """
+
+    system: Any
+    variables: PlayerVariables
+    sources: Sources
+    folder: pathlib.Path
+    seconds: float
+
+
+def overridden(config: ConfigDict, options: Options) -> ConfigDict:
+    """The same configuration, with the user's ``--config.KEY=VALUE`` written into it."""
+    for key, value in options.overrides.items():
+        set_value(config, key, value)
+    return config
+
+
+def trained_model(
+    options: Options,
+    name: str,
+    config: ConfigDict,
+    sources: Sources | None = None,
+    title: str = "",
+) -> TrainedModel:
+    """The model of a configuration: trained in ``WORKDIR/NAME``, or read from there.
+
+    A training that was stopped goes on; its time is added up.
+
+    Args:
+        options: work folder and progress.
+        name: of the folder, with slashes for folders in folders.
+        config: of the training, overrides included.
+        sources: data, where ``config.data`` does not describe them or they are at hand.
+        title: for the progress; by default the name.
+    """
+    if sources is None:
+        sources = build_sources(config.data)
+    system = build_system(config, sources.info)
+    folder = options.workdir / name
+    path = folder / "seconds.json"
+    spent = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "finished": False}
+    started, finished = time.perf_counter(), False
+    try:
+        result = train(
+            config,
+            sources,
+            system,
+            folder,
+            progress=options.progress,
+            cache=options.workdir / "cache",
+            name=title or name,
+        )
+        finished = True
+    finally:
+        if not spent.get("finished", True) and folder.exists():
+            spent = {
+                "seconds": spent["seconds"] + time.perf_counter() - started,
+                "finished": finished,
+            }
+            write_json(path, spent)
+    variables = evaluation_variables(result.state)
+    return TrainedModel(system, variables, sources, folder, float(spent["seconds"]))

@@ -14,6 +14,9 @@ A model of volumes from planes (configs/hcvae.py) takes a folder of NAME_axial.n
 NAME_sagittal.nii.gz, NAME_coronal.nii.gz, of which some may be missing, and writes the volume, its
 uncertainty, a surface mesh (STL, VTK) and biometry.json.
 
+A classifier of shapes (configs/hcm_vae.py) takes a folder of label maps CASE_ED.nii.gz,
+CASE_ES.nii.gz and writes probabilities.csv (of every class) and the shapes as the model sees them.
+
 examples:
   bin/predict --workdir work/unet --input scan.nii.gz --output segmented/
   bin/predict --workdir work/hcvae --input planes/ --output skulls/

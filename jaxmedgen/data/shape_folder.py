@@ -18,7 +18,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from jaxmedgen.data.label_map import remap
@@ -30,7 +30,7 @@ from jaxmedgen.data.untrusted import DataError
 TABLE = "classes.csv"
 PHASES = ("ED", "ES")
 LEFT_OUT = "-"
-_MOST_CUT = 0.01
+_MOST_CUT = 0.02
 """Share of a mask that the box may cut off."""
 
 
@@ -61,6 +61,7 @@ class ShapeFolder:
         grid: Grid,
         class_names: Sequence[str] = (),
         label_map: Mapping[int, int] | None = None,
+        labelled: bool = True,
     ):
         """Reads the folder.
 
@@ -69,6 +70,7 @@ class ShapeFolder:
             grid: that they are brought to.
             class_names: names that the table may use besides numbers; two classes without.
             label_map: file value -> class; above 0 is shown.
+            labelled: False reads all files, without a table and without ``target``.
 
         Raises:
             DataError: the first thing that is wrong, with the file and the fix.
@@ -76,14 +78,16 @@ class ShapeFolder:
         self._folder, self._label_map = pathlib.Path(folder), label_map
         names = tuple(class_names) or ("class 0", "class 1")
         files = self._files()
-        classes = self._classes(names, set(files))
+        classes = self._classes(names, set(files)) if labelled else dict.fromkeys(files, 0)
+        self._labelled = labelled
         cases = [case for case in sorted(files) if classes[case] is not None]
         if not cases:
             raise DataError(f"{self._folder / TABLE}: leaves out every case; give classes")
         pairs = any(set(PHASES) & set(found) for found in files.values())
         phases = PHASES if pairs else ("",)
         spacing, template = grid.spacing, None
-        self._masks, self._targets = [], [classes[case] for case in cases]
+        self._masks, self._affines = [], []
+        self._targets = [classes[case] for case in cases]
         for case in cases:
             volumes = [self._read(files[case], case, phase) for phase in phases]
             if spacing is None:
@@ -91,8 +95,10 @@ class ShapeFolder:
             elif grid.spacing is None:
                 _common_spacing(volumes[0], spacing)
             if grid.template is not None and template is None:
-                template = self._placed([self._mask(grid.template)], grid, spacing)[0]
-            self._masks.append(self._placed(volumes, grid, spacing, template))
+                template = self._placed([self._mask(grid.template)], grid, spacing)[0][0]
+            masks, affine = self._placed(volumes, grid, spacing, template)
+            self._masks.append(masks)
+            self._affines.append(affine)
         self.info = DatasetInfo(
             class_names=names,
             channel_names=PHASES if pairs else ("shape",),
@@ -107,12 +113,20 @@ class ShapeFolder:
         """Class of a subject, a number."""
         return self._targets[index]
 
+    def affine_of(self, index: int) -> Float[np.ndarray, "4 4"]:
+        """From voxels of a subject's box to mm in its files' space."""
+        return self._affines[index]
+
     def __getitem__(self, index: int) -> Record:
         image = np.stack(self._masks[index], -1).astype(np.float32)
-        return {"image": image, "target": np.int32(self._targets[index])}
+        return {"image": image} | (
+            {"target": np.int32(self._targets[index])} if self._labelled else {}
+        )
 
     def _files(self) -> dict[str, dict[str, pathlib.Path]]:
         """File by case and phase."""
+        if not self._folder.is_dir():
+            raise DataError(f"{self._folder}: no such folder; check the path")
         found: dict[str, dict[str, pathlib.Path]] = {}
         for path in sorted(self._folder.iterdir()):
             if is_volume_file(path):
@@ -175,8 +189,8 @@ class ShapeFolder:
         grid: Grid,
         spacing: float | int,
         template: Bool[np.ndarray, "d h w"] | None = None,
-    ) -> list[Bool[np.ndarray, "d h w"]]:
-        """The masks of all phases in the box about the first."""
+    ) -> tuple[list[Bool[np.ndarray, "d h w"]], Float[np.ndarray, "4 4"]]:
+        """The masks of all phases in the box about the first, and where the box lies."""
         first = volumes[0]
         centre = first.affine[:3, :3] @ np.argwhere(first.array).mean(0) + first.affine[:3, 3]
         axes = first.affine[:3, :3] / np.asarray(first.spacing)
@@ -185,7 +199,10 @@ class ShapeFolder:
             start = _sampled(first, axes, centre, grid.shape, spacing)
             turn, shift = rigid_alignment(start, template, (spacing,) * 3)
         axes, centre = axes @ turn, centre + axes @ shift
-        return [_sampled(v, axes, centre, grid.shape, spacing) for v in volumes]
+        affine = np.eye(4)
+        affine[:3, :3] = axes * spacing
+        affine[:3, 3] = centre - affine[:3, :3] @ ((np.asarray(grid.shape) - 1) / 2)
+        return [_sampled(v, axes, centre, grid.shape, spacing) for v in volumes], affine
 
 
 def _sampled(

@@ -1,12 +1,11 @@
 """Training, validation and test subjects of a folder of label maps with classes."""
 
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.shape_folder import TABLE, Grid, ShapeFolder
-from jaxmedgen.data.sources import Subset, subset
+from jaxmedgen.data.sources import DatasetInfo, Subset, subset
 from jaxmedgen.data.splits import first_patients, train_test_split
 
 
@@ -19,30 +18,41 @@ def has_classes(folder: str) -> bool:
         return not file.readline().lower().startswith("value")
 
 
-def shape_folder(data: Any, spacing: Sequence[float] | None = None) -> ShapeFolder:
+def shape_folder(
+    data: Any, trained: DatasetInfo | None = None, labelled: bool = True
+) -> ShapeFolder:
     """The label maps with classes of ``data.folder``, on the grid of ``data.shape``.
 
     Args:
         data: the ``data`` group of a configuration.
-        spacing: mm, in place of ``data.spacing``: that of the subjects a model was trained on.
+        trained: what a model was trained on, whose spacing and phases these must have.
+        labelled: False for a folder without classes.
 
     Raises:
-        ValueError: a spacing that is not one number.
+        ValueError: a spacing that is not one number; other phases than those trained on.
         DataError: a file or the table cannot be used.
     """
-    edge = None if spacing is None else float(spacing[0])
-    if spacing is None and data.spacing != "native":
+    edge = None if trained is None else float(trained.spacing[0])
+    if trained is None and data.spacing != "native":
         try:
             edge = float(data.spacing)
         except ValueError:
             raise ValueError(f"data.spacing='{data.spacing}': give native, or mm as 2") from None
     template = data.get("template", "")
-    return ShapeFolder(
+    found = ShapeFolder(
         data.folder,
         Grid(tuple(data.shape), edge, pathlib.Path(template) if template else None),
         tuple(data.target_names),
         read_label_map(data.label_map)[0] if data.label_map else None,
+        labelled,
     )
+    channels = found.info.channel_names
+    if trained is not None and len(channels) != len(trained.channel_names):
+        raise ValueError(
+            f"{data.folder} has {', '.join(channels)} of each case, the run was trained on "
+            f"{', '.join(trained.channel_names)}: name the files CASE_ED and CASE_ES, or CASE"
+        )
+    return found
 
 
 def shape_parts(data: Any) -> tuple[Subset, Subset, Subset]:

@@ -14,11 +14,12 @@ from jaxmedgen.data.preprocess import invert_to_label
 from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
 from jaxmedgen.experiments.reconstruction.files import reconstruct_files
+from jaxmedgen.experiments.remodelling.files import classify_files
 from jaxmedgen.experiments.runs import TrainedRun, open_run, write_scores
 from jaxmedgen.experiments.training import predictor
 from jaxmedgen.metrics.segmentation import evaluate_case
 from jaxmedgen.report.pictures import save_png, three_planes
-from jaxmedgen.systems.base import CanBuildVolume, CanPredict
+from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanGenerate, CanPredict
 from jaxmedgen.train.environment import write_json
 
 
@@ -36,7 +37,8 @@ def predict_files(
 ) -> dict[str, Scores]:
     """Segments a scan or a folder of scans, or builds volumes from planes.
 
-    What a model of volumes from planes reads and writes is in `reconstruction.files`.
+    What a model of volumes from planes reads and writes is in `reconstruction.files`, a classifier
+    of shapes in `remodelling.files`.
 
     Args:
         workdir: a trained run.
@@ -60,6 +62,10 @@ def predict_files(
     run = open_run(workdir)
     if isinstance(run.system, CanBuildVolume):
         reconstruct_files(run, source, output, reference=reference, kind=kind, console=console)
+        return {}
+    of_shapes = isinstance(run.system, CanClassify) and isinstance(run.system, CanGenerate)
+    if of_shapes and not isinstance(run.system, CanPredict):
+        classify_files(run, source, output, kind=kind, console=console)
         return {}
     if not isinstance(run.system, CanPredict):
         raise ValueError(f"{run.config.system} does not segment")

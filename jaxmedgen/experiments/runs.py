@@ -169,7 +169,7 @@ def open_run(workdir: pathlib.Path) -> TrainedRun:
     """Opens a trained run.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError: the folder holds no run, or one of a version with fewer settings.
     """
     paths = [workdir / "config.json", workdir / "dataset.json"]
     missing = [p.name for p in paths if not p.exists()]
@@ -186,7 +186,17 @@ def open_run(workdir: pathlib.Path) -> TrainedRun:
     prepared = Preprocessing.from_json(json.dumps(data["preprocessing"]))
     stored = data.get("label_map")
     label_map = None if stored is None else {int(value): k for value, k in stored.items()}
-    return TrainedRun(workdir, config, info, prepared, build_system(config, info), label_map)
+    try:
+        system = build_system(config, info)
+    except AttributeError as error:
+        if not isinstance(error.args[0], KeyError):  # of a ConfigDict
+            raise
+        setting = str(error.args[0].args[0]).partition("\n")[0]
+        raise ConfigError(
+            f"{paths[0]} has no setting {setting}, which this version asks for: train the run "
+            "again, or add the setting from configs/"
+        ) from error
+    return TrainedRun(workdir, config, info, prepared, system, label_map)
 
 
 def evaluate_run(
@@ -262,7 +272,7 @@ def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
     with config.unlocked():
         config.data.kind, config.data.folder = "folder", data
     if has_classes(data):
-        return shape_folder(config.data, run.info.spacing)
+        return shape_folder(config.data, run.info)
     source = folder_source(config.data, run.preprocessing)
     if config.data.target_of:
         source = relabel(source, config.data.target_of, config.data.target_names)

@@ -18,6 +18,8 @@ class ClassificationScores:
         sensitivity: share of the diseased that are found; NaN without any.
         specificity: share of the healthy that are found healthy; NaN without any.
         auc: area under the receiver operating characteristic; NaN with one class.
+        balanced_accuracy: mean of sensitivity and specificity, the expected accuracy in batches
+            that are balanced by class; NaN with one class.
     """
 
     accuracy: float
@@ -25,6 +27,7 @@ class ClassificationScores:
     sensitivity: float
     specificity: float
     auc: float
+    balanced_accuracy: float
 
 
 def classification_scores(
@@ -43,12 +46,14 @@ def classification_scores(
         raise ValueError(f"target has the classes {np.unique(target).tolist()}: give 0 and 1")
     answer = probability > 0.5
     right = answer == (target == 1)
+    sensitivity, specificity = _share(right[target == 1]), _share(right[target == 0])
     return ClassificationScores(
         accuracy=float(right.mean()),
         interval=wilson_interval(int(right.sum()), right.size),
-        sensitivity=_share(right[target == 1]),
-        specificity=_share(right[target == 0]),
+        sensitivity=sensitivity,
+        specificity=specificity,
         auc=float(roc_auc_score(target, probability)) if np.ptp(target) else float("nan"),
+        balanced_accuracy=(sensitivity + specificity) / 2,
     )
 
 

@@ -65,6 +65,13 @@ def test_hearts_come_back_in_a_box_about_their_own_middle(folder):
             ]
             np.testing.assert_allclose(*apart, atol=0.35)
             np.testing.assert_allclose(images[0].sum(), images[1].sum(), rtol=0.1)
+    # Where the box lies in the files' space: its middle is the middle of the ED mask.
+    plain = ShapeFolder(folder, Grid((SIZE,) * 3, SPACING), label_map={2: 1}, labelled=False)
+    assert len(plain) == 6 and set(plain[0]) == {"image"}
+    place = np.asarray(ndimage.center_of_mass(HEARTS[5]["image"][..., 0]))
+    expected = SPACING * (place + np.asarray((2, 4, 5)))
+    middle = plain.affine_of(5) @ [*[(SIZE - 1) / 2] * 3, 1]
+    np.testing.assert_allclose(middle[:3], expected, atol=1e-3)
 
 
 def test_turned_hearts_are_aligned_to_a_template(folder):

@@ -88,6 +88,7 @@ def test_classes_of_a_run_are_scored_and_written(tmp_path):
     source = ArraySource(records, info)
     scores = evaluate_classes(linear(), {}, source, tmp_path, Console(quiet=True), 3)
     assert scores.accuracy == pytest.approx(5 / 6) and scores.sensitivity == pytest.approx(3 / 4)
+    assert scores.balanced_accuracy == pytest.approx(7 / 8)
     written = json.loads((tmp_path / "classes.json").read_text())
     assert written["step"] == 3 and len(written["probability"]) == 6
     bare = ArraySource([{"image": m} for m in masks], info)

@@ -37,7 +37,8 @@ def evaluate_classes(
     """
     if not len(source) or "target" not in source[0]:
         raise ValueError(
-            "the test subjects have no 'target' (their class): evaluate on the run's own phantoms"
+            "the test subjects have no 'target' (their class): evaluate on the run's own subjects "
+            "or on a folder with the table classes.csv (case,class)"
         )
     batch = batch_of(source, range(len(source)))
     classify = jax.jit(system.classify)
@@ -50,7 +51,8 @@ def evaluate_classes(
     write_json(workdir / "classes.json", content)
     low, high = scores.interval
     console.print(
-        f"accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), sensitivity "
-        f"{scores.sensitivity:.3f}, specificity {scores.specificity:.3f}, AUC {scores.auc:.3f}"
+        f"accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}), balanced by "
+        f"class {scores.balanced_accuracy:.3f}, sensitivity {scores.sensitivity:.3f}, specificity "
+        f"{scores.specificity:.3f}, AUC {scores.auc:.3f}"
     )
     return scores

@@ -117,7 +117,7 @@ def _execute(
     with config.unlocked():
         config.seed = seed
     shared = models_path(workdir, budget, seed)
-    inputs = ArmInputs(config, labelled, folder / "augmenter", seed, shared)
+    inputs = ArmInputs(config, labelled, folder / "augmenter", seed, shared, progress)
     training, augmenter_seconds = prepare_arm(study.arms[arm], inputs)
     started = time.perf_counter()
     with config.unlocked():

@@ -23,6 +23,7 @@ from jaxmedgen.experiments.it_vae_arm import train_it_vae, training_seconds
 from jaxmedgen.experiments.paddit_arm import Kind, train_paddit
 from jaxmedgen.experiments.repainted_labels import repainted_subjects
 from jaxmedgen.experiments.rhvae_arm import synthetic_subjects
+from jaxmedgen.train.progress import Progress
 from jaxmedgen.types import Augment, SubjectAugment
 
 
@@ -36,6 +37,7 @@ class ArmInputs:
         workdir: folder for what the arm trains (an augmentation model).
         seed: of this run.
         shared: folder for models that several arms of this run take: same subjects, same seed.
+        progress: where the trainings of these models show theirs.
     """
 
     config: ConfigDict
@@ -43,6 +45,11 @@ class ArmInputs:
     workdir: pathlib.Path
     seed: int
     shared: pathlib.Path
+    progress: Progress | None = None
+
+    def at(self, folder: pathlib.Path) -> tuple[ConfigDict, Source, pathlib.Path, int]:
+        """What a training of a model in `folder` takes first."""
+        return self.config, self.labelled, folder, self.seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +139,7 @@ def latent_arm(description: str, mode: LatentMode, *, redrawn: bool = False) -> 
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
         folder = inputs.shared / "it_vae"
-        made = train_it_vae(
-            inputs.config, inputs.labelled, folder, inputs.seed, mode, redrawn=redrawn
-        )
+        made = train_it_vae(*inputs.at(folder), mode, redrawn=redrawn, progress=inputs.progress)
         settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
         return ArmTraining(settings, made, training_seconds(folder))
 
@@ -145,9 +150,7 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
     """An arm of deformations by PADDIT's model of the run's labelled subjects."""
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        made, seconds = train_paddit(
-            inputs.config, inputs.labelled, inputs.shared, inputs.seed, kind
-        )
+        made, seconds = train_paddit(*inputs.at(inputs.shared), kind, progress=inputs.progress)
         return ArmTraining({"augment.synthesis_probability": 0.0}, made, seconds)
 
     return Arm(description, prepare)
@@ -155,9 +158,8 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
 
 def genseg_arm(inputs: ArmInputs) -> ArmTraining:
     """Findings added by a GenSeg of the run's labelled subjects."""
-    made, seconds, warnings = train_genseg(
-        inputs.config, inputs.labelled, inputs.workdir, inputs.seed
-    )
+    given, progress = inputs.at(inputs.workdir), inputs.progress
+    made, seconds, warnings = train_genseg(*given, progress=progress)
     settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
     return ArmTraining(settings, made, seconds, warnings)
 
@@ -165,9 +167,8 @@ def genseg_arm(inputs: ArmInputs) -> ArmTraining:
 def label_vae_arm(inputs: ArmInputs) -> ArmTraining:
     """New label maps of a VAE of the run's labelled subjects, on their own images repainted."""
     started = time.perf_counter()
-    made = repainted_subjects(
-        inputs.config, inputs.labelled, inputs.shared / "label_vae", inputs.seed
-    )
+    given, progress = inputs.at(inputs.shared / "label_vae"), inputs.progress
+    made = repainted_subjects(*given, progress=progress)
     shown = spade.with_synthetic(inputs.labelled, made)
     settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
     return ArmTraining(settings, None, time.perf_counter() - started, source=shown)
@@ -177,13 +178,14 @@ def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = 
     """An arm that adds images of a SPADE generator of the run's labelled subjects."""
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        config, labelled, seed = inputs.config, inputs.labelled, inputs.seed
-        folder = inputs.shared / ("spade-3d" if volumetric else "spade")
-        model = spade.train_generator(config, labelled, folder, seed, volumetric=volumetric)
+        labelled, seed, progress = inputs.labelled, inputs.seed, inputs.progress
+        given = inputs.at(inputs.shared / ("spade-3d" if volumetric else "spade"))
+        model = spade.train_generator(*given, volumetric=volumetric, progress=progress)
         labels, seconds = None, model.seconds
         if new_labels:
             started = time.perf_counter()
-            labels = spade.label_draws(config, labelled, inputs.shared / "label_vae", seed)
+            given = inputs.at(inputs.shared / "label_vae")
+            labels = spade.label_draws(*given, progress=progress)
             seconds += time.perf_counter() - started
         made = spade.synthetic_images(model, labelled, seed, labels)
         settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
@@ -197,7 +199,7 @@ def rhvae_arm(inputs: ArmInputs) -> ArmTraining:
     """Subjects drawn near the run's labelled ones, in a learned Riemannian latent space."""
     started = time.perf_counter()
     folder = inputs.shared / "rhvae"
-    made = synthetic_subjects(inputs.config, inputs.labelled, folder, inputs.seed)
+    made = synthetic_subjects(*inputs.at(folder), progress=inputs.progress)
     shown = spade.with_synthetic(inputs.labelled, made)
     settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
     return ArmTraining(settings, None, time.perf_counter() - started, source=shown)

@@ -27,6 +27,7 @@ from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.metrics_log import read_metrics
+from jaxmedgen.train.progress import Progress
 
 _STEPS = {2: 600, 3: 300}
 _BATCH = 8
@@ -37,7 +38,12 @@ _SECONDS = "seconds.json"
 
 
 def train_genseg(
-    config: ConfigDict, labelled: Source, workdir: pathlib.Path, seed: int
+    config: ConfigDict,
+    labelled: Source,
+    workdir: pathlib.Path,
+    seed: int,
+    *,
+    progress: Progress | None = None,
 ) -> tuple[AddedFindings, float, tuple[str, ...]]:
     """Trains GenSeg on windows of some subjects and returns its transform.
 
@@ -48,6 +54,7 @@ def train_genseg(
         labelled: the subjects, and nobody else.
         workdir: folder of the training.
         seed: of the training.
+        progress: where to show progress.
 
     Returns:
         The transform, what its model has cost in seconds, and signs of a collapse.
@@ -80,6 +87,8 @@ def train_genseg(
         system,
         workdir,
         cache=pathlib.Path(cache) if cache else None,
+        progress=progress,
+        name="genseg",
     )
     variables = evaluation_variables(result.state)
     if not (workdir / _SECONDS).exists():

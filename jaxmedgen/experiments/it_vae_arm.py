@@ -18,6 +18,7 @@ from jaxmedgen.experiments.training import train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
 from jaxmedgen.train.environment import write_json
+from jaxmedgen.train.progress import Progress
 
 _STEPS = 600
 _BATCH = 8
@@ -34,6 +35,7 @@ def train_it_vae(
     mode: LatentMode,
     *,
     redrawn: bool = False,
+    progress: Progress | None = None,
 ) -> LatentAugmentation:
     """Trains a C-VITAE on some subjects' images and returns its deformations.
 
@@ -46,6 +48,7 @@ def train_it_vae(
         seed: of the training.
         mode: how latent vectors are drawn; ``mixed`` becomes ``instance`` for a single subject.
         redrawn: shows decoded images of appearances near the subject's own, not the real ones.
+        progress: where to show progress.
 
     Raises:
         ValueError: the segmenter is trained on patches.
@@ -63,7 +66,7 @@ def train_it_vae(
     # The study's folder of compiled programs, if there is one: seeds have the same program.
     cache = jax.config.jax_compilation_cache_dir
     cache = pathlib.Path(cache) if cache else None
-    result = train(made, sources, system, workdir, cache=cache)
+    result = train(made, sources, system, workdir, cache=cache, progress=progress, name="it_vae")
     variables = evaluation_variables(result.state)
     encode = jax.jit(lambda image: system.encode(variables, image)[0])
     found = [encode(jnp.asarray(labelled[i]["image"])[None]) for i in range(len(labelled))]

@@ -70,7 +70,12 @@ class LabelSampler:
 
 
 def train_label_vae(
-    config: ConfigDict, labelled: Source, workdir: pathlib.Path, seed: int
+    config: ConfigDict,
+    labelled: Source,
+    workdir: pathlib.Path,
+    seed: int,
+    *,
+    progress: Progress | None = None,
 ) -> LabelSampler:
     """Trains a beta-VAE on some subjects' label maps and returns a sampler of new ones.
 
@@ -82,6 +87,7 @@ def train_label_vae(
         labelled: the subjects, and nobody else: shapes of others would leak.
         workdir: folder of the training.
         seed: of the training.
+        progress: where to show progress.
 
     Raises:
         ValueError: no subjects, or slices of different sizes.
@@ -107,8 +113,9 @@ def train_label_vae(
         Sources(maps, nobody, nobody, maps.info),
         system,
         workdir,
-        progress=Progress(quiet=True),
+        progress=progress,
         cache=pathlib.Path(cache) if cache else None,
+        name="label VAE",
     )
     heart = tuple(names[1:4]) == _HEART
     space = open_space(system, evaluation_variables(result.state), padded, heart)

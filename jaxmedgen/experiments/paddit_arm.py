@@ -55,7 +55,13 @@ class Model(NamedTuple):
 
 
 def train_paddit(
-    config: ConfigDict, labelled: Source, workdir: pathlib.Path, seed: int, kind: Kind
+    config: ConfigDict,
+    labelled: Source,
+    workdir: pathlib.Path,
+    seed: int,
+    kind: Kind,
+    *,
+    progress: Progress | None = None,
 ) -> tuple[Augment | SubjectAugment, float]:
     """Estimates the template of some subjects, samples their velocities, and deforms by them.
 
@@ -67,6 +73,7 @@ def train_paddit(
         kind: a mode of `PosteriorAugmentation`; ``map`` has the modes only, ``geodesic`` shoots
             instead of the exponential; ``generic`` is an elastic deformation (B-spline) as large as
             the posterior's samples (root mean square), for comparison. ``prior`` needs no model.
+        progress: where to show progress.
 
     Returns:
         The transform, and what its model has cost in seconds.
@@ -88,7 +95,7 @@ def train_paddit(
         draws = jnp.zeros((1, 1, *flow.prior.coordinates))
         prior = PosteriorAugmentation(flow, hyper, draws, "prior", policy, spacing, PROBABILITY)
         return prior, 0.0
-    model = fit_model(labelled, workdir, seed, kind)
+    model = fit_model(labelled, workdir, seed, kind, progress=progress)
     (variables,) = model.variables.values()
     draws = variables["chains"]["draws"]
     draws = draws.reshape(len(labelled), -1, *draws.shape[3:])
@@ -104,7 +111,14 @@ def train_paddit(
     return augmentation, model.seconds
 
 
-def fit_model(labelled: Source, workdir: pathlib.Path, seed: int, kind: Kind) -> Model:
+def fit_model(
+    labelled: Source,
+    workdir: pathlib.Path,
+    seed: int,
+    kind: Kind,
+    *,
+    progress: Progress | None = None,
+) -> Model:
     """The model of some subjects; a stopped training is gone on with, a finished one is read.
 
     Args:
@@ -112,6 +126,7 @@ def fit_model(labelled: Source, workdir: pathlib.Path, seed: int, kind: Kind) ->
         workdir: folder of the models of these subjects; compiled programs lie beside it.
         seed: of the chains.
         kind: as in `train_paddit`; all but ``map`` and ``geodesic`` take the same model.
+        progress: where to show progress.
     """
     config = model_config(labelled, seed, kind)
     system = build_system(config, labelled.info)
@@ -124,8 +139,9 @@ def fit_model(labelled: Source, workdir: pathlib.Path, seed: int, kind: Kind) ->
         sources,
         system,
         folder,
-        progress=Progress(quiet=True),
+        progress=progress,
         cache=workdir.parent / "cache",
+        name="paddit",
     )
     cost = folder / "seconds.json"
     if not cost.exists():

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.data.sources import ArraySource, Source
 from jaxmedgen.experiments.spade_arm import label_draws
+from jaxmedgen.train.progress import Progress
 
 
 def repaint(
@@ -43,7 +44,12 @@ def repaint(
 
 
 def repainted_subjects(
-    config: ConfigDict, labelled: Source, folder: pathlib.Path, seed: int
+    config: ConfigDict,
+    labelled: Source,
+    folder: pathlib.Path,
+    seed: int,
+    *,
+    progress: Progress | None = None,
 ) -> ArraySource:
     """A few images of new anatomy for each labelled subject, with label maps of a VAE of them.
 
@@ -52,8 +58,9 @@ def repainted_subjects(
         labelled: the subjects of this run, and nobody else.
         folder: of the VAE's training.
         seed: of the VAE, the maps and the intensities.
+        progress: where to show progress.
     """
-    draw = label_draws(config, labelled, folder, seed)
+    draw = label_draws(config, labelled, folder, seed, progress=progress)
     records, names = [], []
     for subject in range(len(labelled)):
         record = labelled[subject]

@@ -34,7 +34,12 @@ _DEVIATION = 0.5
 
 
 def synthetic_subjects(
-    config: ConfigDict, labelled: Source, folder: pathlib.Path, seed: int
+    config: ConfigDict,
+    labelled: Source,
+    folder: pathlib.Path,
+    seed: int,
+    *,
+    progress: Progress | None = None,
 ) -> ArraySource:
     """`IMAGES` synthetic subjects for each labelled one.
 
@@ -45,6 +50,7 @@ def synthetic_subjects(
         labelled: the subjects of this run, and nobody else, of one size.
         folder: of the training.
         seed: of the training and of the draws.
+        progress: where to show progress.
 
     Raises:
         ValueError: no subjects, or subjects of different sizes.
@@ -66,8 +72,9 @@ def synthetic_subjects(
         Sources(seen, nobody, nobody, seen.info),
         system,
         folder,
-        progress=Progress(quiet=True),
+        progress=progress,
         cache=pathlib.Path(cache) if cache else None,
+        name="rhvae",
     )
     channels = system.content.image_channels
 

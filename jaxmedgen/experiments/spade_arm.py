@@ -158,7 +158,12 @@ def with_synthetic(labelled: Source, synthetic: ArraySource) -> ArraySource:
 
 
 def label_draws(
-    config: ConfigDict, labelled: Source, folder: pathlib.Path, seed: int
+    config: ConfigDict,
+    labelled: Source,
+    folder: pathlib.Path,
+    seed: int,
+    *,
+    progress: Progress | None = None,
 ) -> LabelDraws:
     """Label maps between those of the subjects, from a VAE of them.
 
@@ -169,8 +174,9 @@ def label_draws(
         labelled: the subjects.
         folder: of the VAE's training.
         seed: of the VAE and of the maps.
+        progress: where to show progress.
     """
-    sampler = train_label_vae(config, labelled, folder, seed)
+    sampler = train_label_vae(config, labelled, folder, seed, progress=progress)
 
     def draw(subject: int) -> Sequence[np.ndarray]:
         made = sampler(np.random.default_rng((seed, subject)), IMAGES)

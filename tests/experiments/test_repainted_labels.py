@@ -25,7 +25,10 @@ def test_only_changed_voxels_are_repainted_with_their_new_class():
 
 def test_the_arm_adds_four_images_a_subject(monkeypatch, tmp_path):
     labelled = in_memory(ShortAxis(3, (32, 32)))
-    flipped = lambda config, source, folder, seed: lambda i: [source[i]["label"][::-1]] * 4  # noqa: E731
+
+    def flipped(config, source, *_, **__):
+        return lambda i: [source[i]["label"][::-1]] * 4
+
     monkeypatch.setattr(repainted_labels, "label_draws", flipped)
     chosen = arms.select_arms(["labelvae"])["labelvae"]
     training = chosen.prepare(ArmInputs(load_config("unet"), labelled, tmp_path, 0, tmp_path))

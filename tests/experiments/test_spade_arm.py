@@ -69,7 +69,9 @@ def test_new_label_maps_take_the_place_of_the_subjects(tmp_path, monkeypatch):
     """Without training: the generator shows the class in its place, the sampler has two maps."""
     given = inputs((32, 32), tmp_path)
     new = np.stack([np.full((32, 32), k, np.int32) for k in range(2)])
-    monkeypatch.setattr(spade_arm, "train_label_vae", lambda *_: lambda rng, count: new[:count])
+    monkeypatch.setattr(
+        spade_arm, "train_label_vae", lambda *_, **__: lambda rng, count: new[:count]
+    )
 
     def draw(keys, label, style):
         return label[..., None] - 1.0, label

@@ -118,8 +118,20 @@ def decision_field(
     names: Sequence[str],
     grid: Float[np.ndarray, "m 2"],
     probability: Float[np.ndarray, " m"],
+    held: tuple[Float[np.ndarray, "k 2"], Int[np.ndarray, " k"]] | None = None,
+    path: Float[np.ndarray, "t 2"] | None = None,
 ) -> Picture:
-    """Two-dimensional latent space: probability of the disease, and the subjects."""
+    """Two-dimensional latent space: probability of the disease, and the subjects.
+
+    Args:
+        points: of the training subjects.
+        target: their classes.
+        names: of the classes.
+        grid: where the probability is known.
+        probability: of the disease.
+        held: points and classes of held-out subjects, drawn as triangles.
+        path: a walk.
+    """
     figure = Figure(figsize=(4.8, 3.9), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -128,6 +140,10 @@ def decision_field(
     )
     figure.colorbar(field, label=f"p({names[1]})")
     _points(axes, points, target, names)
+    if held is not None:
+        _points(axes, *held, [f"{name}, test" for name in names], "^")
+    if path is not None:
+        axes.plot(*path.T, color="black", lw=1.2, label="walk")
     axes.set_xlabel("z, first dimension")
     axes.set_ylabel("second")
     axes.legend(fontsize=8)
@@ -147,10 +163,11 @@ def quantile_grid(points: Float[np.ndarray, "n 2"], count: int = 3) -> Float[np.
     return np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], -1)
 
 
-def _points(axes: matplotlib.axes.Axes, points, target, names) -> None:
+def _points(axes: matplotlib.axes.Axes, points, target, names, marker="o") -> None:
     for kind, name in enumerate(names):
         chosen = points[target == kind]
-        axes.scatter(*chosen.T, s=10, color=COLOURS[kind], edgecolor="white", lw=0.3, label=name)
+        style = {"s": 12, "color": COLOURS[kind], "marker": marker, "edgecolor": "white"}
+        axes.scatter(*chosen.T, **style, lw=0.3, label=name)
 
 
 def _drawn(canvas: FigureCanvasAgg) -> Picture:

@@ -31,6 +31,7 @@ class Model:
         sources: its subjects; seeds differ in them.
         test: what it does on the test subjects.
         seconds: of its training.
+        seed: of the training and its subjects.
     """
 
     system: LadderShapeVae
@@ -38,6 +39,7 @@ class Model:
     sources: Sources
     test: Outcome
     seconds: float
+    seed: int
 
 
 def trained(options: Options, name: str, arm: str, seed: int, extra: str = "") -> Model:
@@ -68,7 +70,9 @@ def trained(options: Options, name: str, arm: str, seed: int, extra: str = "") -
         write_json(path, {"seconds": time.perf_counter() - started})
     variables = evaluation_variables(result.state)
     seconds = json.loads(path.read_text())["seconds"]
-    return Model(system, variables, sources, observe(system, variables, sources.test), seconds)
+    return Model(
+        system, variables, sources, observe(system, variables, sources.test), seconds, seed
+    )
 
 
 def external(model: Model) -> Outcome:

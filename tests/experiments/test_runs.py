@@ -1,12 +1,16 @@
 """What a finished training shows of its system."""
 
+import json
+
 import pytest
 from ml_collections import ConfigDict
 
-from jaxmedgen.data.build import Sources
+from jaxmedgen.configuration import ConfigError, load_config
+from jaxmedgen.data.build import Sources, preprocessing
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.sources import subset
-from jaxmedgen.experiments.runs import show_run
+from jaxmedgen.experiments.runs import open_run, show_run
+from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.state import TrainState
 from jaxmedgen.train.trainable import FitResult
 from tests.train.toys import Regression
@@ -47,3 +51,18 @@ def test_a_system_that_makes_no_samples_is_left_alone(tmp_path):
 def test_a_failing_sampler_is_not_hidden(tmp_path):
     with pytest.raises(ValueError, match="outside the classes"):
         show(Sampler(makes_samples=True), tmp_path)
+
+
+def test_a_run_of_an_older_version_is_told(tmp_path):
+    config = load_config("unet:cpu").unlock()
+    del config.optimizer.kind
+    write_json(tmp_path / "config.json", config.to_dict())
+    description = {
+        "class_names": ["background", "heart"],
+        "channel_names": ["mr"],
+        "spacing": [1.0, 1.0],
+        "preprocessing": json.loads(preprocessing(config.data).to_json()),
+    }
+    write_json(tmp_path / "dataset.json", description)
+    with pytest.raises(ConfigError, match="has no setting 'kind', which"):
+        open_run(tmp_path)

@@ -58,7 +58,7 @@ NOTES = (
     "draws are decoded through prior means and their probability maps averaged. The true map is "
     "the mean thickening of the training subjects with the disease; the region is where it exceeds "
     "a fifth of its maximum.",
-    "(vi) asks for a collapse of the ablations: it is a report, and counts seeds. The ladder of one "
+    "(vi) asks for a collapse of the ablations: it is a report, and counts seeds. A ladder of one "
     "level is the arm vae2.",
 )
 

@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     budgets = _budgets(parser, options.labelled)
     sources = build_sources(config.data)
     size = f"{len(sources.train)} + {len(sources.validation)} + {len(sources.test)} subjects"
-    name = pathlib.Path(options.data).name if options.data else "embedded brain phantoms"
+    folder, kind = config.data.folder, config.data.kind
+    name = pathlib.Path(folder).name if folder else f"embedded phantoms ({kind})"
     study = Study(
         config=config,
         sources=sources,

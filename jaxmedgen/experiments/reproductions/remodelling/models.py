@@ -1,21 +1,18 @@
 """Trained models of shapes by arm and seed, and what they do on held-out subjects."""
 
 import dataclasses
-import json
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxmedgen.configuration import load_config, set_value
-from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import Sources
 from jaxmedgen.data.phantoms.left_ventricle import LeftVentricles
 from jaxmedgen.experiments.remodelling.outcome import Outcome, observe
 from jaxmedgen.experiments.reproductions.record import Claim, Options
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.lvae import LadderShapeVae
-from jaxmedgen.train.environment import write_json
 
 EXTERNAL = {"amplitude": 0.6, "body": 1.1, "blur": 3.0}
 """Another population: milder disease, larger bodies, masks of a scanner with larger voxels."""
@@ -50,29 +47,11 @@ def trained(options: Options, name: str, arm: str, seed: int, extra: str = "") -
     config = load_config(f"{name}:cpu,arm={arm}{extra}")
     with config.unlocked():
         config.seed = config.data.seed = seed
-    for key, value in options.overrides.items():
-        set_value(config, key, value)
+    overridden(config, options)
     folder = f"{arm}{extra.replace(',', '-').replace('=', '-')}-{seed}"
-    sources = build_sources(config.data)
-    system = build_system(config, sources.info)
-    started = time.perf_counter()
-    result = train(
-        config,
-        sources,
-        system,
-        options.workdir / folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=folder,
-    )
-    path = options.workdir / folder / "seconds.json"
-    if not path.exists():
-        write_json(path, {"seconds": time.perf_counter() - started})
-    variables = evaluation_variables(result.state)
-    seconds = json.loads(path.read_text())["seconds"]
-    return Model(
-        system, variables, sources, observe(system, variables, sources.test), seconds, seed
-    )
+    model = trained_model(options, folder, config)
+    outcome = observe(model.system, model.variables, model.sources.test)
+    return Model(model.system, model.variables, model.sources, outcome, model.seconds, seed)
 
 
 def external(model: Model) -> Outcome:

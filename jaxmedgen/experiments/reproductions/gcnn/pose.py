@@ -28,7 +28,7 @@ from jaxmedgen.ops.groups import act_on_image, point_group
 from jaxmedgen.report.pictures import montage, plane_columns
 from jaxmedgen.train.environment import write_json
 
-SEEDS = 2
+SEEDS = 3
 STEPS = 300
 LONGER = 4
 VOLUMES = 4

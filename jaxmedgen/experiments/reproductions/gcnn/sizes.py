@@ -20,7 +20,7 @@ from jaxmedgen.report.results import AblationResults
 from jaxmedgen.report.summary import score_matrix
 
 BUDGETS = (4, 8, 16)
-SEEDS = 2
+SEEDS = 3
 ARMS = {
     "baseline": network("no symmetry", "baseline"),
     "c4-features": network("C4, as many feature maps", "c4_features"),

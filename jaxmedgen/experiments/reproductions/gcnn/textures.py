@@ -19,7 +19,7 @@ from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.systems.base import CanClassify, PlayerVariables
 from jaxmedgen.train.environment import write_json
 
-SEEDS = 2
+SEEDS = 3
 ARMS = {
     "plain": ("ordinary 3^3 kernels, as many parameters as ssb", "arm=plain"),
     "sse": ("power spectrum, N = 2", "arm=sse"),

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder")
     parser.add_argument("--count", type=int, default=8, help="number of samples")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     parser.add_argument("--layout", choices=("plain", "nnunet"), default="plain")
     parser.add_argument(
         "--labels", type=pathlib.Path, help="label file or folder to make images of"
@@ -63,7 +64,12 @@ def main(arguments: Sequence[str]) -> int:
 
         run = open_run(options.workdir)
         count = render_files(
-            run, options.labels, options.output, style=options.style, seed=options.seed
+            run,
+            options.labels,
+            options.output,
+            style=options.style,
+            seed=options.seed,
+            kind=options.checkpoint,
         )
         print(f"wrote {count} images to {options.output}")
         return 0
@@ -81,6 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         options.method,
         options.layout,
         options.condition,
+        options.checkpoint,
     )
     print(f"wrote {options.count} samples to {options.output}")
     return 0

@@ -20,6 +20,7 @@ def render_files(
     *,
     style: pathlib.Path | None = None,
     seed: int = 0,
+    kind: str = "last",
 ) -> int:
     """Images of label files on the files' own grids: ``images/``, ``labels/``, ``samples.png``.
 
@@ -30,6 +31,7 @@ def render_files(
         style: scan whose style is taken (its middle slice for a system of slices); otherwise each
             file has a style that is drawn.
         seed: of the styles.
+        kind: checkpoint, ``last`` or ``best``.
 
     Returns:
         Number of files.
@@ -43,7 +45,7 @@ def render_files(
         files = sorted(p for p in labels.iterdir() if is_volume_file(p))
     if not files:
         raise ValueError(f"{labels} holds no NIfTI files: give label maps")
-    draw = compiled(run.system, run.variables()[0], stylise=style is not None)
+    draw = compiled(run.system, run.variables(kind)[0], stylise=style is not None)
     rank = len(run.info.spacing)
     reference = None if style is None else _style(style, rank, len(run.info.channel_names))
     pictures = []

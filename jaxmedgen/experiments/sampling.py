@@ -32,6 +32,7 @@ def sample_run(
     method: str = "",
     layout: Layout = "plain",
     condition: str = "",
+    kind: str = "last",
 ) -> None:
     """Writes `count` labelled synthetic scans and ``samples.png``.
 
@@ -46,6 +47,7 @@ def sample_run(
         method: for models of label maps and of latent levels.
         layout: of the files of labelled images, see `experiments.samples`.
         condition: for models of latent levels, see `experiments.shape_files`.
+        kind: checkpoint of a trained run, ``last`` or ``best``.
 
     Raises:
         ValueError: the system has no sampler, or no methods.
@@ -56,7 +58,7 @@ def sample_run(
         config, system = run.config, run.system
         sources = build_sources(config.data)
         if isinstance(system, CanSample | _NEEDS_TRAINING):
-            variables, _ = run.variables()
+            variables, _ = run.variables(kind)
     else:
         sources = build_sources(config.data)
         system = build_system(config, sources.info)

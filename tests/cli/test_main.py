@@ -70,6 +70,7 @@ def test_an_unknown_verb(fails):
         (["predict", "--workdir", "w", "--input", "x"], "--output"),
         (["sample", "--output", "o"], "--config --workdir"),
         (["evaluate", "--workdir", "w", "--checkpoint", "worst"], "worst"),
+        (["sample", "--workdir", "w", "--output", "o", "--checkpoint", "worst"], "worst"),
         (["evaluate", "--workdir", "w", "--bogus"], "--bogus"),
         (["ablate", "--workdir", "w", "--labelled", "few"], "few"),
         (["sample", "--config", "unet", "--output", "o", "--count", "0"], "--count 0"),

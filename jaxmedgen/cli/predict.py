@@ -37,6 +37,9 @@ def main(arguments: Sequence[str]) -> int:
         "--largest", action="store_true", help="keep the largest connected foreground only"
     )
     parser.add_argument(
+        "--fill-holes", action="store_true", help="fill background that foreground encloses"
+    )
+    parser.add_argument(
         "--orientation", help="what the voxel axes really are, such as LIA, where headers are wrong"
     )
     options = parser.parse_args(arguments)
@@ -55,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         flips=options.flips,
         orientation=options.orientation,
         largest=options.largest,
+        holes=options.fill_holes,
         console=Console(),
     )
     return 0

@@ -18,3 +18,17 @@ def keep_largest_component(label: Int[np.ndarray, "*s"]) -> Int[np.ndarray, "*s"
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return np.where(parts == sizes.argmax(), label, 0).astype(label.dtype)
+
+
+def fill_holes(label: Int[np.ndarray, "*s"]) -> Int[np.ndarray, "*s"]:
+    """Gives background that foreground encloses on all sides the class nearest to it.
+
+    Enclosed: without a way to the border over voxel faces (in 2D over pixel edges).
+    """
+    holes = ndimage.binary_fill_holes(label > 0) & (label == 0)
+    if not holes.any():
+        return label
+    nearest = ndimage.distance_transform_edt(
+        label == 0, return_distances=False, return_indices=True
+    )
+    return np.where(holes, label[tuple(nearest)], label).astype(label.dtype)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jaxmedgen.data.layouts import Case, discover
 from jaxmedgen.data.nifti import Volume, read_volume, stem, write_like
-from jaxmedgen.data.postprocess import keep_largest_component
+from jaxmedgen.data.postprocess import fill_holes, keep_largest_component
 from jaxmedgen.data.preprocess import invert_to_label
 from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
@@ -33,6 +33,7 @@ def predict_files(
     flips: bool = False,
     orientation: str | None = None,
     largest: bool = False,
+    holes: bool = False,
     console: Console,
 ) -> dict[str, Scores]:
     """Segments a scan or a folder of scans, or builds volumes from planes.
@@ -49,7 +50,8 @@ def predict_files(
         kind: checkpoint, ``last`` or ``best``.
         flips: average the probabilities over mirroring left-right.
         orientation: what the files' voxel axes really are (``LIA``), where headers are wrong.
-        largest: keep the largest connected foreground only.
+        largest: keep the largest connected foreground only; volumes from planes always do.
+        holes: fill background that foreground encloses.
         console: where to print.
 
     Returns:
@@ -61,7 +63,9 @@ def predict_files(
     """
     run = open_run(workdir)
     if isinstance(run.system, CanBuildVolume):
-        reconstruct_files(run, source, output, reference=reference, kind=kind, console=console)
+        reconstruct_files(
+            run, source, output, reference=reference, kind=kind, holes=holes, console=console
+        )
         return {}
     of_shapes = isinstance(run.system, CanClassify) and isinstance(run.system, CanGenerate)
     if of_shapes and not isinstance(run.system, CanPredict):
@@ -89,6 +93,8 @@ def predict_files(
         label = invert_to_label(probabilities, grid)
         if largest:
             label = keep_largest_component(label)
+        if holes:
+            label = fill_holes(label)
         save_png(output / f"{case.name}.png", three_planes(image, label, spacing=spacing))
         if turn is not None:
             back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), turn)

@@ -9,6 +9,7 @@ from rich.markdown import Markdown
 from jaxmedgen.data.meshes import surface_mesh, write_mesh
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.planes import VIEWS, find_planes, read_mask, read_planes
+from jaxmedgen.data.postprocess import fill_holes
 from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.reconstruction import pictures
 from jaxmedgen.experiments.reconstruction.scoring import (
@@ -25,6 +26,9 @@ from jaxmedgen.metrics.uncertainty import uncertainty_map
 from jaxmedgen.report.pictures import montage, save_png
 from jaxmedgen.train.environment import write_json
 
+_FILLED = np.float32(0.51)
+"""Probability of voxels that were filled: just inside the surface."""
+
 
 def reconstruct_files(
     run: TrainedRun,
@@ -34,6 +38,7 @@ def reconstruct_files(
     reference: pathlib.Path | None = None,
     kind: str = "last",
     samples: int = SAMPLES,
+    holes: bool = False,
     console: Console,
 ) -> dict[str, VolumeScore]:
     """Builds the volume of every case of a folder of planes.
@@ -51,6 +56,7 @@ def reconstruct_files(
         reference: folder of 3D label files of the cases' names, to score with.
         kind: checkpoint, ``last`` or ``best``.
         samples: drawn for the uncertainty.
+        holes: fill what the mask encloses, in mask and mesh.
         console: where to print; missing views are named there.
 
     Raises:
@@ -81,6 +87,9 @@ def reconstruct_files(
         planes, available = read_planes(paths, size)
         volume = builder.volumes(planes[None], available[None])[0]
         mask = to_mask(volume)
+        if holes:
+            mask = fill_holes(mask.astype(np.int32)) > 0
+            volume = np.where(mask & (volume <= 0.5), _FILLED, volume)
         write_volume(output / f"{name}.nii.gz", mask.astype(np.uint8), affine)
         write_volume(output / f"{name}_probability.nii.gz", volume, affine)
         spread, drawn = None, None

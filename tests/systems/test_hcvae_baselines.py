@@ -113,7 +113,9 @@ def test_the_linear_model_is_scikit_learns():
         (update,) = mean.objectives()
         params = update.run(inputs_of({}, batch)).params[hcvae_linear.PLAYER]
         variables = {hcvae_linear.PLAYER: {"params": params}}
-        return mean.build_volume(variables, batch["planes"], batch["available"])
+        return params, mean.build_volume(variables, batch["planes"], batch["available"])
 
-    shape = average(batch)
+    params, shape = average(batch)
     np.testing.assert_allclose(shape[0], volumes.mean(0).reshape(8, 8, 8), atol=1e-6)
+    assert all(x.size for x in jax.tree.leaves(params)), "checkpoints hold no empty arrays"
+    assert not params["components"].any() and not params["weights"].any()

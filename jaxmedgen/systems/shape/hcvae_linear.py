@@ -50,6 +50,11 @@ class LinearVolume(FromPlanes):
         """Numbers of the views that are looked at."""
         return self.task.order
 
+    @property
+    def _stored(self) -> int:
+        """The mean shape has one component of zeros: checkpoints hold no empty arrays."""
+        return max(self.components, 1)
+
     def players(self) -> Mapping[str, PlayerSettings]:
         """One player, which has no optimiser."""
         return {PLAYER: PlayerSettings(optax.identity())}
@@ -60,9 +65,9 @@ class LinearVolume(FromPlanes):
         features = self.pixels**2 * len(self.views)
         params = {
             "mean": jnp.zeros(self.task.shape),
-            "components": jnp.zeros((self.components, *self.task.shape)),
+            "components": jnp.zeros((self._stored, *self.task.shape)),
             "feature_mean": jnp.zeros(features),
-            "weights": jnp.zeros((features, self.components)),
+            "weights": jnp.zeros((features, self._stored)),
         }
         return create_state(key, {PLAYER: {"params": params}}, self.players())
 
@@ -100,15 +105,15 @@ class LinearVolume(FromPlanes):
         centred = (volume - mean).reshape(count, -1)
         # There are fewer volumes than voxels: eigenvectors of the Gram matrix.
         values, vectors = jnp.linalg.eigh(centred @ centred.T)
-        kept = jnp.maximum(values[::-1][: self.components], 1e-6)
-        vectors = vectors[:, ::-1][:, : self.components]
-        components = (vectors.T @ centred) / jnp.sqrt(kept)[:, None]
+        kept = jnp.maximum(values[::-1][: self._stored], 1e-6) * (self.components > 0)
+        vectors = vectors[:, ::-1][:, : self._stored]
+        components = (vectors.T @ centred) / jnp.sqrt(jnp.maximum(kept, 1e-6))[:, None]
         coordinates = vectors * jnp.sqrt(kept)
         feature_mean = features.mean(0)
         weights, penalty = ridge(features - feature_mean, coordinates)
         params = {
             "mean": mean,
-            "components": components.reshape(self.components, *mean.shape),
+            "components": (components * (self.components > 0)).reshape(-1, *mean.shape),
             "feature_mean": feature_mean,
             "weights": weights,
         }

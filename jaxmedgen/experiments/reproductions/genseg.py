@@ -18,17 +18,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmedgen.configuration import from_json, load_config, set_value
+from jaxmedgen.configuration import from_json, load_config
 from jaxmedgen.data.build import Sources, build_sources, preprocessing
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_fold
 from jaxmedgen.experiments import mine_toy
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
+from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 from jaxmedgen.experiments.runs import TrainedRun, describe_data
-from jaxmedgen.experiments.training import train
 from jaxmedgen.experiments.translation_pictures import translation_grid
 from jaxmedgen.experiments.translation_scores import score_digits
 from jaxmedgen.report.pictures import Rgb
-from jaxmedgen.systems.base import build_system
 from jaxmedgen.train.environment import write_json
 
 ARMS = ("segmentation", "autoencoder", "proposed")
@@ -115,8 +114,7 @@ def _config(options: Options, size: str, data: str, arm: str, seed: int) -> Conf
             # There are 10 000 digits in the files of MNIST's test part.
             config.data.train, config.data.test = min(config.data.train, 8000), 1000
             config.data.validation = 100
-    for key, value in options.overrides.items():
-        set_value(config, key, value)
+    overridden(config, options)
     with config.unlocked():
         config.eval_every = config.checkpoint_every = max(1, config.steps // 5)
         config.show_every = 0
@@ -133,21 +131,12 @@ def _trained(options: Options, size: str, data: str, arm: str, seed: int):
     """A trained model with the weights of its best validation, and its configuration."""
     config = _config(options, size, data, arm, seed)
     sources = _sources(json.dumps(config.data.to_dict()))
-    system = build_system(config, sources.info)
-    name = f"{data}/{arm}/seed{seed}"
-    folder = options.workdir / name
-    train(
-        config,
-        sources,
-        system,
-        folder,
-        progress=options.progress,
-        cache=options.workdir / "cache",
-        name=name,
-    )
-    describe_data(folder, sources.info, config, sources.train)  # for bin/evaluate and bin/sample
-    run = TrainedRun(folder, config, sources.info, preprocessing(config.data), system)
-    return config, system, run.variables("best")[0]
+    model = trained_model(options, f"{data}/{arm}/seed{seed}", config, sources)
+    # For bin/evaluate and bin/sample.
+    describe_data(model.folder, sources.info, config, sources.train)
+    prepared = preprocessing(config.data)
+    run = TrainedRun(model.folder, config, sources.info, prepared, model.system)
+    return config, model.system, run.variables("best")[0]
 
 
 def _scores(options: Options, size: str, data: str, arm: str, seed: int) -> Scores:

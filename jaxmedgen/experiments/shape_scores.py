@@ -25,6 +25,8 @@ SAMPLES = 400
 DRAWS = 64
 """Of the posterior for the importance-weighted bound."""
 _COLUMNS = 12
+_SHOWN = 8
+"""Largest divergences of a level that are printed; the file has all."""
 
 
 def shape_scores(
@@ -127,11 +129,31 @@ def evaluate_shapes(
 ) -> dict[str, float]:
     """What ``bin/evaluate`` does: ``evaluation.json``, a picture and a table."""
     scores = shape_scores(system, variables, train, test)
-    write_json(workdir / "evaluation.json", {"step": step, "subjects": len(test), **scores})
+    shares = kl_of_dimensions(system, variables, test)
+    found = {"step": step, "subjects": len(test), **scores, "kl_of_dimensions": shares}
+    write_json(workdir / "evaluation.json", found)
     save_png(workdir / "reconstructions.png", picture(system, variables, test))
     for name, value in scores.items():
         console.print(f"{name:18} {value:10.4f}")
+    for name, values in shares.items():
+        largest = " ".join(f"{value:.2f}" for value in sorted(values, reverse=True)[:_SHOWN])
+        more = " ..." if len(values) > _SHOWN else ""
+        console.print(f"{'nats of ' + name:18} {largest}{more} ({len(values)} dimensions)")
     return scores
+
+
+def kl_of_dimensions(
+    system: CanGenerate, variables: PlayerVariables, test: Source
+) -> dict[str, list[float]]:
+    """KL of each latent dimension from its prior in nats, mean over subjects, by level.
+
+    Empty for models without posteriors and for those that do not give it.
+    """
+    if not hasattr(system, "divergences") or not getattr(system, "stochastic", True):
+        return {}
+    held = batch_of(test, range(len(test)))
+    found = in_chunks(functools.partial(jax.jit(system.divergences), variables), held)
+    return {name: kl.mean(0).tolist() for name, kl in found.items()}
 
 
 def _rms(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -181,14 +181,24 @@ def negative_elbo(
 
     Returns:
         The loss, and metrics: ``reconstruction``, ``kl`` (all levels, unweighted), ``elbo``, and
-        ``kl_LEVEL`` where there are several; `train.collapse` watches the ``kl`` names.
+        ``kl_LEVEL`` where there are several; `train.collapse` watches the ``kl`` names. ``used``
+        is the number of dimensions that say something, `dimensions_in_use`.
     """
     penalty = sum(free_bits(kl, least).mean() for kl in divergences.values())
     levels = {f"kl_{name}": kl.sum(-1).mean() for name, kl in divergences.items()}
     distortion, total = reconstruction.mean(), sum(levels.values(), start=jnp.float32(0))
     metrics = {"reconstruction": distortion, "kl": total, "elbo": -distortion - total}
     metrics |= levels if len(levels) > 1 else {}
+    metrics["used"] = sum(map(dimensions_in_use, divergences.values()), start=jnp.float32(0))
     return distortion + weight * penalty, jax.lax.stop_gradient(metrics)
+
+
+def dimensions_in_use(kl: Float[Array, "b d"], least: float | int = 0.05) -> Float[Array, ""]:
+    """Latent dimensions whose KL from their prior, mean over the batch, exceeds `least` nats.
+
+    A level's sum hides that few of its dimensions work: Dice can be fine while most collapsed.
+    """
+    return (kl.mean(0) > least).sum(dtype=jnp.float32)
 
 
 def warm_up(step: Real[Array, ""] | float | int, steps: int) -> Float[Array, ""]:

@@ -101,7 +101,10 @@ def test_a_conditional_model_samples_and_is_scored(workdir, tmp_path, capsys):
     scores = json.loads((workdir / "evaluation.json").read_text())
     assert scores["elbo"] <= scores["iwae"] and 0 <= scores["specificity"] <= 1
     assert scores["elbo"] == pytest.approx(scores["log_likelihood"] - scores["kl"], rel=1e-4)
-    capsys.readouterr()
+    # Their sum is the bound's KL, which does not depend on the draw.
+    assert len(scores["kl_of_dimensions"]["z"]) == 3
+    assert sum(scores["kl_of_dimensions"]["z"]) == pytest.approx(scores["kl"], rel=1e-4)
+    assert "nats of z" in capsys.readouterr().out
     for wrong, said in (("12", "give classes from 0 to 9"), ("1,2", "has 1 numbers"),
                         ("x", "give a class or numbers")):  # fmt: skip
         assert main([*sample, "--condition", wrong]) != 0

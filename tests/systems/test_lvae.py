@@ -92,8 +92,10 @@ def test_the_loss_is_what_the_paper_says_and_reaches_the_encoder():
     for alpha, name in zip(criterion.divergence, ("z0", "z1")):
         (m, lv), (pm, plv) = found.posteriors[name], found.priors[name]
         s, ps = np.exp(0.5 * np.asarray(lv, float)), np.exp(0.5 * np.asarray(plv, float))
-        kl = 0.5 * (((m - pm) ** 2 + s**2) / ps**2 - 1 + 2 * np.log(ps / s)).sum(1).mean()
+        each = 0.5 * (((m - pm) ** 2 + s**2) / ps**2 - 1 + 2 * np.log(ps / s))
+        kl = each.sum(1).mean()
         penalty += alpha * kl
+        assert outputs.metrics[f"used_{name}"] == (each.mean(0) > 0.05).sum()
         np.testing.assert_allclose(outputs.metrics[f"kl_{name}"], kl, rtol=1e-4, atol=1e-5)
     chance = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     entropy = -np.log(np.take_along_axis(chance, np.asarray(batch["target"])[:, None], 1)).mean()
@@ -142,7 +144,7 @@ def test_validation_counts_classes_and_not_subjects():
         image = batch["image"]
         return (
             system.reconstruct(variables, image),
-            system.divergences(variables, image),
+            system.divergences(variables, batch),
             system.classify(variables, image),
         )
 
@@ -150,7 +152,7 @@ def test_validation_counts_classes_and_not_subjects():
     x, p = np.asarray(batch["image"], np.float64), np.asarray(decoded, np.float64)
     space = (1, 2, 3)
     loss = (1 - (2 * (x * p).sum(space) + 1e-5) / (x.sum(space) + p.sum(space) + 1e-5)).sum(1)
-    loss += 2.0 * np.asarray(kl["z0"]) + 0.1 * np.asarray(kl["z1"])
+    loss += 2.0 * np.asarray(kl["z0"]).sum(1) + 0.1 * np.asarray(kl["z1"]).sum(1)
     loss -= 0.5 * np.log(np.asarray(chance)[np.arange(6), batch["target"]])
     np.testing.assert_allclose(found, (loss[:2].mean() + loss[2:].mean()) / 2, rtol=1e-5)
 

@@ -72,7 +72,7 @@ def observe(system: LadderShapeVae, variables: PlayerVariables, source: Source) 
         return {
             "probability": system.classify(variables, image)[:, 1],
             "latents": {name: mean for name, (mean, _) in posteriors.items()},
-            "kl": system.divergences(variables, image),
+            "kl": system.divergences(variables, batch),
             "kept": jax.numpy.stack(kept, 1),
         }
 
@@ -81,7 +81,7 @@ def observe(system: LadderShapeVae, variables: PlayerVariables, source: Source) 
         target=target,
         probability=found["probability"],
         latents=found["latents"],
-        kl={name: float(kl.mean()) for name, kl in found["kl"].items()},
+        kl={name: float(kl.sum(-1).mean()) for name, kl in found["kl"].items()},
         shapes=np.asarray(batch["image"]) > 0.5,
         kept=found["kept"],
     )

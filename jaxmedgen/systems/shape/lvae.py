@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxmedgen.augment.shape_masks import ShapeAugmentation
 from jaxmedgen.data.sources import DatasetInfo
-from jaxmedgen.losses.variational import gaussian_kl, warm_up
+from jaxmedgen.losses.variational import dimensions_in_use, gaussian_kl, warm_up
 from jaxmedgen.nets.ladder import LadderOutputs, LadderVAE, ShapePredictor
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, soft_dice
@@ -118,12 +118,14 @@ class LadderShapeVae:
         return self._encode(variables, image).posteriors
 
     def divergences(
-        self, variables: PlayerVariables, image: Float[Array, " b *s c"]
-    ) -> dict[str, Float[Array, " b"]]:
-        """KL of each level in nats, along the path of means."""
-        found = self._encode(variables, image)
+        self, variables: PlayerVariables, batch: Batch
+    ) -> dict[str, Float[Array, " b _"]]:
+        """KL of each dimension of each level in nats, along the path of means."""
+        return self._divergences(self._encode(variables, batch["image"]))
+
+    def _divergences(self, found):
         pairs = {name: (*found.posteriors[name], *found.priors[name]) for name in self.levels}
-        return {name: gaussian_kl(*pair).sum(-1) for name, pair in pairs.items()}
+        return {name: gaussian_kl(*pair) for name, pair in pairs.items()}
 
     def encode_levels(
         self, variables: PlayerVariables, batch: Batch
@@ -209,8 +211,9 @@ class LadderShapeVae:
         if criterion.reconstruction:
             decoded = self.decode(variables, found.latents["z0"])
             loss = loss + (1 - soft_dice(image, decoded)).sum(-1)
+        kl = self._divergences(found)
         for alpha, name in zip(reversed(criterion.divergence), self.levels):
-            loss = loss + alpha * gaussian_kl(*found.posteriors[name], *found.priors[name]).sum(-1)
+            loss = loss + alpha * kl[name].sum(-1)
         if criterion.classification:
             scores = self.scores(variables, found.latents[self.top])
             entropy = optax.softmax_cross_entropy_with_integer_labels(scores, batch["target"])
@@ -249,11 +252,12 @@ class LadderShapeVae:
             metrics |= {"reconstruction": loss, "soft_dice": dice.mean()}
         weight = criterion.ramp + (1 - criterion.ramp) * warm_up(inputs.step, criterion.ramp_steps)
         penalty = jnp.float32(0)
+        divergences = self._divergences(found)
         for alpha, name in zip(reversed(criterion.divergence), self.levels):
-            kl = gaussian_kl(*found.posteriors[name], *found.priors[name]).sum(-1).mean()
+            kl = divergences[name].sum(-1).mean()
             penalty = penalty + alpha * kl
             if any(criterion.divergence):
-                metrics[f"kl_{name}"] = kl
+                metrics |= {f"kl_{name}": kl, f"used_{name}": dimensions_in_use(divergences[name])}
         if criterion.classification and criterion.joint:
             drawn = criterion.predict_from == "sample"
             z = found.latents[self.top] if drawn else found.posteriors[self.top][0]

@@ -128,6 +128,15 @@ class Vae:
         x, given = self.target(batch), self._conditions(batch)
         return {LEVEL: self.net.apply(variables[PLAYER], x, given, method="encode")}
 
+    def divergences(
+        self, variables: PlayerVariables, batch: Batch
+    ) -> dict[str, Float[Array, " b d"]]:
+        """KL of each latent dimension from ``p(z|y)`` in nats."""
+        posterior, given = self.encode_levels(variables, batch)[LEVEL], self._conditions(batch)
+        count = posterior[0].shape[0]
+        prior = self.net.apply(variables[PLAYER], count, given, method="prior_given")
+        return {LEVEL: gaussian_kl(*posterior, *prior)}
+
     def prior_levels(
         self, variables: PlayerVariables, noise: Mapping[str, Array], batch: Batch
     ) -> dict[str, Float[Array, " b d"]]:

@@ -130,6 +130,7 @@ def _network(arm: str, size: str) -> ConfigDict:
             "val_samples": 1,
             "norm": "batch" if size != "gpu" else "instance",  # instance for batches up to 2
             "reduce": "mean",
+            "head_features": 0,  # channels before the group is pooled; 0: those of the decoder
             "upsample": "nearest",
             "remat": size == "pod",
             "dtype": "bfloat16" if large else "float32",

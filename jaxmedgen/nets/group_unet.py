@@ -6,6 +6,7 @@ convolutions, pooled over the group before the head, so that ``net(L_g x) = L_g 
 element g. With the trivial group it is the talk's baseline, layer for layer.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -75,6 +76,9 @@ class GroupUNet3D(nn.Module):
         val_samples: passes with dropout that a prediction averages; 1 is one pass without.
         norm: ``instance``, for small batches; ``batch``; ``group``; ``none``.
         reduce: ``mean`` or ``max`` over the group before the head.
+        head_features: channels of a group convolution of one tap ahead of that reduction, with a
+            leaky rectifier; 0 for none, as in the talk. Without it the head sees `filters` numbers
+            a voxel, one or two in small networks, which hardly tell three classes apart.
         upsample: ``nearest`` or ``linear``, or ``conv`` for a transposed group convolution.
         spacing: voxel size in mm, to refuse groups that do not fit it; None trusts the caller.
         remat: computes a level's activations again in the backward pass.
@@ -105,6 +109,7 @@ class GroupUNet3D(nn.Module):
     val_samples: int = 1
     norm: NormKind = "instance"
     reduce: Reduce = "mean"
+    head_features: int = 0
     upsample: UpsampleMethod = "nearest"
     spacing: tuple[float | int, ...] | None = None
     remat: bool = False
@@ -193,6 +198,17 @@ class GroupUNet3D(nn.Module):
             x = self._up(x, i, train)
             x = jnp.concatenate([x, skips[i]], axis=-1)
             x = self._block(x, i, train, self.group, f"decoder_{i}")
+        if self.head_features:
+            x = GroupConv3D(
+                x.shape[-1],
+                self.head_features,
+                1,
+                input_group=self.group,
+                output_group=self.group,
+                activation=functools.partial(jax.nn.leaky_relu, negative_slope=self.LReLU_alpha),
+                dtype=self.dtype,
+                name="widening",
+            )(x)
         if self.group.order > 1:
             x = group_pool(x, self.reduce)
         return Conv(self.num_classes, 1, dtype=jnp.float32, name="head")(x.astype(jnp.float32))

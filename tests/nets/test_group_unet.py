@@ -62,7 +62,7 @@ def test_parameter_counts(group, filters):
         ("C4", {"depth": 2, "norm": "batch"}),
         ("D4", {"upsample": "conv", "padding": "circular"}),
         ("T", {"reduce": "max", "upsample": "linear", "size": 6}),
-        ("O", {"depth": 2}),
+        ("O", {"depth": 2, "head_features": 5}),
         ("Oh", {"size": 4}),
         ("p4m", {"depth": 2, "filters": 2, "max_pool": 3, "size": 9}),
     ],

@@ -9,6 +9,9 @@ Sizes:
     gpu  128^3 voxels, 32-64-128-256 features, bf16, 5000 steps a run
     pod  the same at batch 32
 
+The models of the generative arms have step counts of their own that suit a processor; give them
+more with --config.model_steps=20000.
+
 All arms get the same number of optimiser steps and the same subjects; what is compared is the
 training images only. Without --data the brains are phantoms whose test scanner differs from the
 training scanner.
@@ -30,6 +33,7 @@ def get_config(argument: str = "") -> ConfigDict:
         log_every=50 if large else 20,
         batch_size={"cpu": 2, "gpu": 4, "pod": 32}[size],
         patch_size=(),
+        model_steps=0,  # of the models that arms such as itvae-naive or spade train; 0: the arm's own
     )
     config.net.deep_supervision = False
     config.data.update(

@@ -22,7 +22,7 @@ from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import DatasetInfo, Source, subset
 from jaxmedgen.data.unpaired import Pairs, Unpaired
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.training import model_steps, train
 from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.environment import write_json
@@ -193,7 +193,7 @@ def _config(config: ConfigDict, size: tuple[int, ...], seed: int) -> ConfigDict:
     made = configuration.load_config("genseg:cpu")
     with made.unlocked():
         made.seed, made.batch_size, made.clip = seed, _BATCH, True
-        made.steps = _STEPS[len(size)]
+        made.steps = model_steps(config, _STEPS[len(size)])
         made.eval_every = made.show_every = 0
         made.checkpoint_every = made.steps
         made.data.shape = size

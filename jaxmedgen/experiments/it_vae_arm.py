@@ -14,7 +14,7 @@ from jaxmedgen import configuration
 from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import Source, subset
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.training import model_steps, train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
 from jaxmedgen.train.environment import write_json
@@ -102,8 +102,9 @@ def _config(config: ConfigDict, labelled: Source, seed: int) -> ConfigDict:
     shape = tuple(labelled[0]["image"].shape[:-1])
     made = configuration.load_config("it_vae:cpu,data=population")
     with made.unlocked():
-        made.seed, made.steps, made.batch_size = seed, _STEPS, _BATCH
-        made.criterion.warm_up = 3 * _STEPS // 10
+        steps = model_steps(config, _STEPS)
+        made.seed, made.steps, made.batch_size = seed, steps, _BATCH
+        made.criterion.warm_up = 3 * steps // 10
         made.data.shape = shape
         made.model.grid = max(4, min(8, min(shape) // _GRID_SPACING))
         made.parallel = config.parallel

@@ -17,7 +17,7 @@ from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import ArraySource, Source, subset
 from jaxmedgen.data.stacks import Slices, read_stacks
 from jaxmedgen.experiments.label_space import LabelSpace, open_space
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.training import model_steps, train
 from jaxmedgen.metrics.plausibility import plausible_share
 from jaxmedgen.ops.latent_paths import SLICES, interpolate_latents
 from jaxmedgen.systems.base import build_system, evaluation_variables
@@ -144,8 +144,9 @@ def _config(config: ConfigDict, shape: tuple[int, ...], seed: int) -> ConfigDict
     made = configuration.load_config("label_deformation:cpu")
     with made.unlocked():
         scale = float(np.prod(shape)) / float(np.prod(made.data.shape))
-        made.seed, made.steps, made.batch_size = seed, STEPS, _BATCH
-        made.show_every, made.checkpoint_every = 0, STEPS
+        steps = model_steps(config, STEPS)
+        made.seed, made.steps, made.batch_size = seed, steps, _BATCH
+        made.show_every, made.checkpoint_every = 0, steps
         made.criterion.beta = made.criterion.beta * scale
         made.data.shape = shape
         made.parallel = config.parallel

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxmedgen import configuration
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import ArraySource, Source, subset
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.training import model_steps, train
 from jaxmedgen.ops.resize import resize
 from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.progress import Progress
@@ -113,7 +113,8 @@ def _config(config: ConfigDict, seen: Source, seed: int) -> ConfigDict:
     """The `rhvae` configuration for images and labels of the subjects' shape."""
     made = configuration.load_config("rhvae:cpu,arm=both")
     with made.unlocked():
-        made.seed, made.steps, made.checkpoint_every = seed, STEPS, STEPS
+        steps = model_steps(config, STEPS)
+        made.seed, made.steps, made.checkpoint_every = seed, steps, steps
         made.batch_size = made.data.train = made.model.subjects = len(seen)
         made.data.shape = tuple(int(n) for n in np.shape(seen[0]["label"]))
         made.model.update(kinds=1, condition="", likelihood="gaussian", deviation=_DEVIATION)

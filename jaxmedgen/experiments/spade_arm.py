@@ -23,7 +23,7 @@ from jaxmedgen.data.sources import ArraySource, Source, joined, subset
 from jaxmedgen.data.stacks import base_first
 from jaxmedgen.experiments.label_vae_arm import train_label_vae
 from jaxmedgen.experiments.rendering import Draw, compiled, draw_image
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.training import model_steps, train
 from jaxmedgen.ops.percentiles import HIGH, LOW
 from jaxmedgen.ops.slice_interpolation import interpolate_labels
 from jaxmedgen.systems.base import build_system, evaluation_variables
@@ -109,8 +109,9 @@ def generator_config(config: ConfigDict, shown: Source, seed: int) -> ConfigDict
     shape = tuple(int(n) for n in np.shape(shown[0]["label"]))
     made = configuration.load_config("cardiac_synthesis:cpu,arm=vae")
     with made.unlocked():
-        made.seed, made.steps, made.batch_size = seed, STEPS, _BATCH
-        made.features.steps = STEPS // 6
+        steps = model_steps(config, STEPS)
+        made.seed, made.steps, made.batch_size = seed, steps, _BATCH
+        made.features.steps = steps // 6
         made.show_every = 0
         made.data.shape = shape
         # A coarse map of four voxels at least, and axes that the feature network can halve twice.

@@ -82,6 +82,11 @@ def loop_settings(config: ConfigDict) -> LoopSettings:
     )
 
 
+def model_steps(config: ConfigDict, own: int) -> int:
+    """Optimiser steps of an arm's augmentation model: ``config.model_steps``, or else its `own`."""
+    return config.get("model_steps", 0) or own
+
+
 def predictor(system: CanPredict, config: ConfigDict) -> Predictor:
     """The whole-volume predictor of a configuration."""
     window = tuple(config.patch_size) or tuple(config.data.shape) or None

@@ -10,6 +10,7 @@ from jaxmedgen.data.phantoms.population import Population
 from jaxmedgen.data.sources import in_memory
 from jaxmedgen.experiments import it_vae_arm
 from jaxmedgen.experiments.arms import ARMS, ArmInputs
+from jaxmedgen.train.metrics_log import read_metrics
 
 _SHAPE = (32, 32)
 
@@ -25,7 +26,9 @@ def compilation_cache():
 def prepared(tmp_path_factory):
     """Three subjects and what the arms of all modes make of them, trained for a few steps."""
     labelled = in_memory(Population(3, _SHAPE))
-    config = load_config("unet", {"data.shape": str(_SHAPE), "parallel.data": "1"})
+    config = load_config(
+        "ablation", {"data.shape": str(_SHAPE), "parallel.data": "1", "model_steps": "4"}
+    )
     folder = tmp_path_factory.mktemp("arm")
     real_config = it_vae_arm._config
 
@@ -36,7 +39,6 @@ def prepared(tmp_path_factory):
         return made
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(it_vae_arm, "_STEPS", 4)
         patched.setattr(it_vae_arm, "_config", quick)
         inputs = ArmInputs(config, labelled, folder / "own", 0, folder / "shared")
         found = {
@@ -48,7 +50,8 @@ def prepared(tmp_path_factory):
 def test_all_modes_take_one_training(prepared):
     folder, labelled, found = prepared
     (naive, instance, mixed) = found.values()
-    assert len(list(folder.glob("**/metrics.jsonl"))) == 1
+    (log,) = folder.glob("**/metrics.jsonl")
+    assert read_metrics(log, split="train")[-1]["step"] == 4
     assert naive.seconds == instance.seconds == mixed.seconds > 0
     for made in found.values():
         assert len(made.augmentation.means) == len(labelled)

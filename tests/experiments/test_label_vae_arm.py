@@ -46,11 +46,10 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(label_vae_arm, "_config", made)
     monkeypatch.setattr(label_vae_arm, "_STAGES", 1)
-    monkeypatch.setattr(label_vae_arm, "STEPS", 2)
     monkeypatch.setattr(label_vae_arm, "_BATCH", 4)
 
 
-CONFIG = load_config("unet", {"parallel.data": "1"})
+CONFIG = load_config("ablation", {"parallel.data": "1", "model_steps": "2"})
 
 
 def untrained(config, sources, system, *arguments, **settings):

@@ -27,14 +27,13 @@ def short(monkeypatch):
         return config
 
     monkeypatch.setattr(spade_arm, "generator_config", small)
-    monkeypatch.setattr(spade_arm, "STEPS", 2)
     monkeypatch.setattr(spade_arm, "IMAGES", 2)
     yield
     jax.config.update("jax_compilation_cache_dir", before)
 
 
 def inputs(shape, folder):
-    config = load_config("unet:cpu,arm=none", {"parallel.data": "1"})
+    config = load_config("ablation", {"parallel.data": "1", "model_steps": "2"})
     # Intensities of their own: synthetic images must be brought to them.
     source = in_memory(Shapes(3, shape, seed=1))
     for record in source.records:

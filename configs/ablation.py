@@ -33,7 +33,7 @@ def get_config(argument: str = "") -> ConfigDict:
         log_every=50 if large else 20,
         batch_size={"cpu": 2, "gpu": 4, "pod": 32}[size],
         patch_size=(),
-        model_steps=0,  # of the models that arms such as itvae-naive or spade train; 0: the arm's own
+        model_steps=0,  # of what arms such as itvae-naive or spade train; 0: the arm's own
     )
     config.net.deep_supervision = False
     config.data.update(

@@ -120,6 +120,8 @@ class _Run:
 
     def execute(self, progress: Progress, name: str) -> FitResult:
         settings = self.settings
+        progress.start(name, settings.steps)
+        progress.note("building the network")
         state, host = self._initial_state()
         self.step = int(self.parallel.single(state.step))
         redo = bool(host and host["evaluation_due"])
@@ -165,7 +167,9 @@ class _Run:
                 batch, ids, after = next(batches)
                 waited += time.perf_counter() - before
                 if compiled is None:
+                    progress.note("compiling the step")
                     compiled = self._compile(step_function, state, batch)
+                    progress.note("")
                     since, waited, window = time.perf_counter(), 0.0, self.step
                 self._profile()
                 state, metrics = compiled(state, batch)

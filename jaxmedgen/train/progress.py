@@ -73,6 +73,13 @@ class Progress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
 
+    def note(self, text: str) -> None:
+        """What the task is busy with: beside the bar, or as a line if it is not empty."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, numbers=text)
+        elif text and not self._quiet:
+            self.console.print(f"{self._name}  {text}", highlight=False)
+
     def metrics(
         self,
         step: int,

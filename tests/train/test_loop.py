@@ -1,5 +1,6 @@
 """The loop: resume is bit-identical, signals save in every phase, bad numbers stop the run."""
 
+import io
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from jaxmedgen.train.checkpoint import Checkpointer, CheckpointError
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
@@ -67,6 +69,15 @@ def test_a_finished_run_returns_at_once(finished):
     np.testing.assert_array_equal(
         again.state.players["net"].params["w"], result.state.players["net"].params["w"]
     )
+
+
+def test_says_what_it_waits_for_before_the_first_step(tmp_path):
+    """Compiling a large step takes minutes, which must not look like a hang."""
+    shown = io.StringIO()
+    _run(tmp_path / "run", progress=Progress(Console(file=shown, width=100)))
+    first, second, *_, last = shown.getvalue().splitlines()
+    assert (first, second) == ("run  building the network", "run  compiling the step")
+    assert last.startswith("run  30/30  ")
 
 
 KILLED = """

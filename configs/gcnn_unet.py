@@ -10,8 +10,8 @@ default training lesions have one pose and test lesions are turned by right angl
 without the symmetry do not survive. `bin/train --data` takes a folder of scans instead.
 
 Sizes:
-    cpu  patches of 16^3 of 8 volumes of 24^3, 8 base filters, depth 2, 300 steps; a minute or two
-         on 2 cores, 5 for `o`
+    cpu  8 volumes of 24^3, 8 base filters, depth 2, batch 4, 300 steps; a minute or two on a core,
+         10 for `o`
     gpu  patches of 96^3, 12 base filters, depth 4, batch 2, bf16, 75000 steps
     pod  the same at batch 64, rematerialised, the depth axis split over 2 devices, 2400 steps
 
@@ -60,7 +60,7 @@ def get_config(argument: str = "") -> ConfigDict:
         batch_size={"cpu": 4, "gpu": 2, "pod": 64}[size],
         eval_every=1000 if large else 100,
         checkpoint_every=1000 if large else 100,
-        patch_size=(96, 96, 96) if large else (16, 16, 16),
+        patch_size=(96, 96, 96) if large else (24, 24, 24),
     )
     config.net = _network(arm, size)
     if arm == "baseline_average":
@@ -69,7 +69,7 @@ def get_config(argument: str = "") -> ConfigDict:
         kind="adam", learning_rate=1e-3, warmup=0, weight_decay=0.0, end=1e-5, clip_norm=1.0
     )
     if not large:  # a run this short needs a larger rate
-        config.optimizer.learning_rate = 1e-2
+        config.optimizer.learning_rate = 3e-3
     config.augment.update(
         preset="nnunet3d" if arm == "baseline_generic" else "none",
         group=group if arm == "baseline_rotation" else "",

@@ -1,5 +1,7 @@
 """The claims of the group U-Net's reproduction, read off made-up scores; the scores behind them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,10 +93,25 @@ def test_size_claims():
         return 0.5 + 0.01 * int(case) + gain.get((arm, budget), 0.03 * (arm == "c4-parameters"))
 
     found = results(sizes.ARMS, (4, 8, 16), 2, ("0", "1", "2"), dice)
-    few, middle, many, parameters, shrinks = sizes.claims(found)
+    few, middle, many, parameters, shrinks, *wide = sizes.claims(found)
     assert (few.holds, middle.holds, many.holds) == (True, True, False)
     assert parameters.holds and parameters.measured == pytest.approx(0.06)
     assert shrinks.holds and shrinks.measured == pytest.approx(0.03)
+    # Arms with the wide head differ from the baseline by nothing here.
+    assert [claim.holds for claim in wide] == [True, True, True, False, False]
+    assert [claim.measured for claim in wide] == pytest.approx([0] * 5, abs=1e-9)
+
+
+def test_the_note_counts_runs_that_never_name_a_kind():
+    found = results(sizes.ARMS, (4, 8), 2, ("0", "1"), lambda *_: 0.5)
+    silent = {"c4-features": {"bar"}, "c4-parameters": {"l_shape"}}
+    runs = []
+    for run in found.runs:
+        dice = {k: 0.0 if k in silent.get(run.arm, ()) else 0.4 for k in sizes.KINDS}
+        case = {kind: {"dice": value} for kind, value in dice.items()}
+        runs.append(dataclasses.replace(run, scores={"0": case, "1": case}))
+    note = sizes._note(dataclasses.replace(found, runs=tuple(runs)))
+    assert "0 of baseline, 4 of c4-features, 4 of c4-parameters, 0 of c4-features-wide" in note
 
 
 def test_texture_claims():

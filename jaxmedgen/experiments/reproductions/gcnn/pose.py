@@ -81,6 +81,8 @@ def _run(options: Options, arm: str, seed: int) -> dict:
         arm=name,
         steps=str(STEPS),
         batch_size="2",
+        patch_size="(16, 16, 16)",
+        optimizer__learning_rate="1e-2",
         net__reduce="max",  # the mean over 24 elements takes several times the steps
         seed=str(seed),
         data__seed=str(seed),

@@ -37,6 +37,8 @@ def run(options: Options) -> Part:
         options,
         steps="60",
         batch_size="2",
+        patch_size="(16, 16, 16)",
+        optimizer__learning_rate="1e-2",
         data__kind="brain",
         data__contrasts="('t1ce', 'flair')",
         data__lesions="('tumour',)",

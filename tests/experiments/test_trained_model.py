@@ -8,6 +8,7 @@ import numpy as np
 from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.experiments.runs import open_run
 
 
 def test_a_training_is_read_back_and_an_interrupted_one_goes_on(tmp_path):
@@ -21,6 +22,10 @@ def test_a_training_is_read_back_and_an_interrupted_one_goes_on(tmp_path):
     assert first.folder == tmp_path / "models" / "one"
     assert again.seconds == first.seconds > 0
     jax.tree.map(np.testing.assert_array_equal, first.variables, again.variables)
+    # bin/sample, bin/evaluate and bin/predict take the folder.
+    opened, step = open_run(first.folder).variables()
+    assert step == 2
+    jax.tree.map(np.testing.assert_array_equal, first.variables, opened)
     (first.folder / "seconds.json").write_text(json.dumps({"seconds": 1000.0, "finished": False}))
     assert trained_model(options, "models/one", config, first.sources).seconds > 1000
     assert trained_model(options, "models/one", config, first.sources).seconds < 1100

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxmedgen.configuration import set_value
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.runs import describe_data
 from jaxmedgen.experiments.training import train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.train.environment import write_json
@@ -51,7 +52,8 @@ def trained_model(
 ) -> TrainedModel:
     """The model of a configuration: trained in ``WORKDIR/NAME``, or read from there.
 
-    A training that was stopped goes on; its time is added up.
+    A training that was stopped goes on; its time is added up. Where ``config.data`` describes the
+    data, the folder is a run that ``bin/predict``, ``bin/sample`` and ``bin/evaluate`` take.
 
     Args:
         options: work folder and progress.
@@ -60,6 +62,7 @@ def trained_model(
         sources: data, where ``config.data`` does not describe them or they are at hand.
         title: for the progress; by default the name.
     """
+    described = sources is None
     if sources is None:
         sources = build_sources(config.data)
     system = build_system(config, sources.info)
@@ -85,5 +88,7 @@ def trained_model(
                 "finished": finished,
             }
             write_json(path, spent)
+    if described:
+        describe_data(folder, sources.info, config, sources.train)
     variables = evaluation_variables(result.state)
     return TrainedModel(system, variables, sources, folder, float(spent["seconds"]))

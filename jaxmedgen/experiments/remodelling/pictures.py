@@ -62,7 +62,7 @@ def bulls_eyes(maps: Mapping[str, Float[np.ndarray, "levels angles"]]) -> Pictur
     Args:
         maps: by title, on the grid of `wall.thickness_map` or a finer one.
     """
-    figure = Figure(figsize=(0.8 + 2.8 * len(maps), 3.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(0.8 + 3.3 * len(maps), 3.2), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     most = max(float(np.nanmax(np.abs(values))) for values in maps.values())
     for number, (title, values) in enumerate(maps.items()):
@@ -72,7 +72,13 @@ def bulls_eyes(maps: Mapping[str, Float[np.ndarray, "levels angles"]]) -> Pictur
         drawn = axes.pcolormesh(edges, radii, values, cmap="RdBu_r", vmin=-most, vmax=most)
         axes.set_theta_zero_location("W")
         axes.set_theta_direction(-1)
-        axes.set_xticks(np.deg2rad([0, 90, 180, 270]), ["septal", "anterior", "lateral", "infer."])
+        axes.set_xticks(
+            np.deg2rad([0, 90, 180, 270]), ["septal", "anterior", "lateral", "inferior"]
+        )
+        # Centred, the words at the sides would lie over the map.
+        for word, side in zip(axes.get_xticklabels(), ("right", "center", "left", "center")):
+            word.set_horizontalalignment(side)
+            word.set_fontsize(8)
         axes.set_yticks([])
         axes.set_title(f"{title}, mm", fontsize=9)
     figure.colorbar(drawn, ax=figure.axes, shrink=0.7)

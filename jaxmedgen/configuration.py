@@ -167,6 +167,20 @@ def differences(one: ConfigDict, other: ConfigDict) -> list[str]:
     return [f"{k}: {a.get(k)} -> {b.get(k)}" for k in sorted(a | b) if a.get(k) != b.get(k)]
 
 
+_OFF = (None, False, 0, "", "none", ())
+"""Values of settings that do nothing: those that an older version did not know."""
+
+
+def changes_since(before: ConfigDict, now: ConfigDict) -> list[str]:
+    """`differences` of a stored configuration and today's.
+
+    Settings that have come with a newer version are no difference where they are off.
+    """
+    known, wanted = flatten(before), flatten(now)
+    new = {name for name, value in wanted.items() if name not in known and value in _OFF}
+    return [line for line in differences(before, now) if line.split(":")[0] not in new]
+
+
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

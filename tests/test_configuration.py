@@ -202,6 +202,14 @@ def test_json_round_trip(name):
     assert isinstance(again.data.shape, tuple)
 
 
+def test_settings_of_a_newer_version_are_no_change_where_they_are_off():
+    before = ConfigDict({"steps": 4, "net": {"width": 8}})
+    now = ConfigDict({"steps": 4, "net": {"width": 8, "head": 0}, "augment": {"preset": "none"}})
+    assert configuration.changes_since(before, now) == []
+    now.net.head, now.steps = 5, 0  # a known setting that is switched off is a change
+    assert configuration.changes_since(before, now) == ["net.head: None -> 5", "steps: 4 -> 0"]
+
+
 def test_differences_name_key_and_both_values():
     one, other = load_config("unet"), load_config("unet", {"seed": "3", "net.dropout": "0.1"})
     assert configuration.differences(one, other) == ["net.dropout: 0.0 -> 0.1", "seed: 0 -> 3"]

@@ -201,7 +201,7 @@ def _claim(study: Study, workdir: pathlib.Path) -> None:
     path = workdir / "study.json"
     if path.exists():
         before = configuration.from_json(json.dumps(json.loads(path.read_text())["config"]))
-        changed = configuration.differences(before, study.config)
+        changed = configuration.changes_since(before, study.config)
         if changed:
             raise ConfigError(
                 f"{workdir} holds a study with other settings ({'; '.join(changed[:4])}): "

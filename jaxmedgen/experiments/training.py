@@ -34,9 +34,6 @@ _MAY_CHANGE = (
 )
 """Settings that a resumed run may have otherwise than the run it goes on with."""
 
-_OFF = (None, False, 0, "", "none", ())
-"""Values of settings that do nothing: those that a run's older version did not know."""
-
 
 def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes ``config.json`` and ``environment.json``, or checks that they fit this run.
@@ -49,12 +46,10 @@ def claim_workdir(config: ConfigDict, workdir: pathlib.Path) -> None:
     path = workdir / "config.json"
     if path.exists():
         before = configuration.from_json(path.read_text())
-        known, wanted = (configuration.flatten(c) for c in (before, config))
-        new = {name for name, value in wanted.items() if name not in known and value in _OFF}
         changed = [
             line
-            for line in configuration.differences(before, config)
-            if line.split(":")[0] not in {*_MAY_CHANGE, *new}
+            for line in configuration.changes_since(before, config)
+            if line.split(":")[0] not in _MAY_CHANGE
         ]
         if changed:
             raise ConfigError(

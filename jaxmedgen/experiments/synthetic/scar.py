@@ -264,7 +264,7 @@ def _claim(config: ConfigDict, workdir: pathlib.Path) -> None:
     path = workdir / "study.json"
     if path.exists():
         before = configuration.from_json(path.read_text())
-        changed = configuration.differences(before, config)
+        changed = configuration.changes_since(before, config)
         if changed:
             raise configuration.ConfigError(
                 f"{workdir} holds runs with other settings ({'; '.join(changed[:4])}): use another "

@@ -115,7 +115,7 @@ def network_arm(description: str, name: str) -> Arm:
     """An arm that exchanges the segmenter's network for one of `configs/gcnn_unet.py`.
 
     It gets the depth of the network it replaces and its first level's channels as the number to
-    match.
+    match; its head sees as many features as that network's, not only those of one group element.
     """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
@@ -124,7 +124,7 @@ def network_arm(description: str, name: str) -> Arm:
         net = config.net.to_dict()
         net["depth"] = len(old.features) - 1
         if net["kind"] == "group":
-            net["base_filters"] = old.features[0]
+            net["base_filters"] = net["head_features"] = old.features[0]
             net |= {key: old[key] for key in ("norm", "dtype", "remat", "dropout")}
             if len(inputs.labelled.info.spacing) == 2:
                 net["group"] = "p1" if net["group"] == "trivial" else "p4"

@@ -25,9 +25,9 @@ PUBLISHED = {
 }
 
 EXPLORATORY = (
-    "Read the Dice of the pose and size parts as exploratory: learning rate, patches, numbers of "
-    "steps and, for the O U-Net, the maximum over the group were chosen by looking at these very "
-    "test volumes (seed 0). Exactness does not depend on such choices."
+    "Read the Dice of the pose part as exploratory: learning rate, patches, numbers of steps and, "
+    "for the O U-Net, the maximum over the group were chosen by looking at these very test volumes "
+    "(seed 0). Exactness does not depend on such choices."
 )
 
 

@@ -133,3 +133,4 @@ def test_study_arms_exchange_the_network(name, order, filters, tmp_path):
         config.data.shape = (16, 16, 16)
     net = build_system(config, labelled.info).net
     assert (net.group.order, net.filters, net.depth, net.norm) == (order, filters, 2, "instance")
+    assert net.head_features == 8  # as many as the plain network's head sees

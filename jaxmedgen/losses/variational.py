@@ -194,11 +194,11 @@ def negative_elbo(
 
 
 def dimensions_in_use(kl: Float[Array, "b d"], least: float | int = 0.05) -> Float[Array, ""]:
-    """Latent dimensions whose KL from their prior, mean over the batch, exceeds `least` nats.
+    """Latent dimensions whose KL from their prior, mean over the global batch, exceeds `least`.
 
     A level's sum hides that few of its dimensions work: Dice can be fine while most collapsed.
     """
-    return (kl.mean(0) > least).sum(dtype=jnp.float32)
+    return (all_mean(kl.mean(0)) > least).sum(dtype=jnp.float32)
 
 
 def warm_up(step: Real[Array, ""] | float | int, steps: int) -> Float[Array, ""]:

@@ -68,14 +68,14 @@ def test_parameter_counts(group, filters):
     ],
 )
 def test_the_whole_network_commutes_with_every_element(name, settings):
-    net = build(name, **settings)
+    net = build(name, out_act="linear", **settings)  # a softmax may saturate, and hide errors
     shape = (1, *net.patch_size, 2)
     x = jax.random.normal(jax.random.key(0), shape)
     outputs, expected = turned(net, random_variables(net, x), x)
     axes = tuple(range(1, outputs.ndim - 1))
-    assert outputs.std(axes).min() > 0.005  # over the voxels of each channel
-    np.testing.assert_allclose(outputs, expected, atol=1e-4 * float(outputs.max()))
-    np.testing.assert_allclose(outputs.sum(-1), 1, rtol=1e-5)
+    spread = outputs.std(axes).min()  # over the voxels of each channel
+    assert spread > 3e-3 * jnp.abs(outputs).max()  # far above the tolerance
+    np.testing.assert_allclose(outputs, expected, atol=1e-4 * float(jnp.abs(outputs).max()))
 
 
 def test_the_baseline_does_not_commute():

@@ -49,6 +49,8 @@ def get_config(argument: str = "") -> ConfigDict:
         config.steps = 96_000
         config.eval_every = 1000
         config.optimizer.schedule = "constant"
-    elif arm == "two-stage":
+    else:
+        config.steps = 1000
+    if arm == "two-stage" and not large:
         config.optimizer.share = 0.7  # then its encoder rests, and the classifier goes on
     return config

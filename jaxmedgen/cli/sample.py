@@ -11,7 +11,8 @@ A trained model of label maps (configs/label_deformation.py) writes label stacks
 record of what each was made of.
 A trained model of deformations (configs/it_vae.py) moves its training subjects with their labels;
 one that translates (configs/genseg.py) shows its test subjects in every domain.
-A trained VAE of shapes (configs/vae.py) draws from its prior, for a --condition if it has one.
+A trained VAE of shapes (configs/vae.py) draws from its prior, for a --condition if it has one;
+how a trained run of configs/rhvae.py draws is set by --config.sampling.KEY=VALUE.
 
 examples:
   bin/sample --config configs/synthseg.py --count 8 --output work/samples
@@ -19,6 +20,7 @@ examples:
   bin/sample --workdir work/cardiac --count 100 --layout nnunet --output work/Dataset900_Synthetic
   bin/sample --workdir work/cvae --condition 3 --count 16 --output work/threes
   bin/sample --workdir work/vae --method interpolation --count 8 --output work/between
+  bin/sample --workdir work/rhvae --config.sampling.prior=walk --count 16 --output work/walked
   bin/sample --workdir work/cardiac --labels labels/ --style scan.nii.gz --output work/restyled
 """
 
@@ -50,12 +52,12 @@ def main(arguments: Sequence[str]) -> int:
         "--condition", default="", help="of conditional VAEs: a class, or numbers such as 1,0.5"
     )
     options = parser.parse_args(arguments)
-    if options.workdir and overrides:
-        parser.error("--config.KEY=VALUE needs --config: a trained run keeps its settings")
     if options.count < 1:
         parser.error(f"--count {options.count} must be at least 1")
     if (options.labels and not options.workdir) or (options.style and not options.labels):
         parser.error("--labels needs --workdir, and --style needs --labels")
+    if options.labels and overrides:
+        parser.error("--config.KEY=VALUE does not go with --labels")
     prepare_jax()
 
     if options.labels:
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.experiments.sampling import sample_run
 
     config = load_config(options.config, overrides) if options.config else None
-    sample_run(
+    told = sample_run(
         config,
         options.workdir,
         options.output,
@@ -88,6 +90,11 @@ def main(arguments: Sequence[str]) -> int:
         options.layout,
         options.condition,
         options.checkpoint,
+        overrides if options.workdir else None,
     )
+    for name, value in told.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number:.3f}" for key, number in value.items())
+        print(f"{name}: {value}")
     print(f"wrote {options.count} samples to {options.output}")
     return 0

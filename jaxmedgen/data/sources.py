@@ -5,7 +5,7 @@ implement it. `ArraySource` holds subjects in memory and `subset` selects some o
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -146,6 +146,32 @@ def relabel(source: Source, target_of: Sequence[int], class_names: Sequence[str]
             f"target_of has the classes {sorted(set(target_of))} but {len(class_names)} are named"
         )
     return Relabelled(source, tuple(target_of), tuple(class_names))
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Another source whose records are checked as they are read.
+
+    Attributes:
+        source: the subjects.
+        check: raises a ValueError for a record that cannot be used.
+    """
+
+    source: Source
+    check: Callable[[Record], None]
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The parent's."""
+        return self.source.info
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        record = self.source[index]
+        self.check(record)
+        return record
 
 
 def in_memory(source: Source) -> ArraySource:

@@ -165,11 +165,17 @@ def _folder_of(source: Source) -> FolderSource | None:
     return source if isinstance(source, FolderSource) else None
 
 
-def open_run(workdir: pathlib.Path) -> TrainedRun:
+def open_run(workdir: pathlib.Path, overrides: Mapping[str, str] | None = None) -> TrainedRun:
     """Opens a trained run.
 
+    Args:
+        workdir: of the run.
+        overrides: settings by dotted key that are no part of what was trained, those of the group
+            ``sampling``: how a model draws.
+
     Raises:
-        ConfigError: the folder holds no run, or one of a version with fewer settings.
+        ConfigError: the folder holds no run, or one of a version with fewer settings; an override
+            of another setting.
     """
     paths = [workdir / "config.json", workdir / "dataset.json"]
     missing = [p.name for p in paths if not p.exists()]
@@ -179,6 +185,13 @@ def open_run(workdir: pathlib.Path) -> TrainedRun:
             "(bin/train --config ... --workdir ...)"
         )
     config = configuration.from_json(paths[0].read_text())
+    for key, value in (overrides or {}).items():
+        if not key.startswith("sampling."):
+            raise ConfigError(
+                f"--config.{key}={value}: a trained run keeps its settings, only those of "
+                "'sampling' may change"
+            )
+        configuration.set_value(config, key, value)
     data = json.loads(paths[1].read_text())
     info = DatasetInfo(
         tuple(data["class_names"]), tuple(data["channel_names"]), tuple(data["spacing"]), ()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
@@ -15,6 +16,7 @@ from jaxmedgen.systems.base import (
     CanCodeLabels,
     CanDeform,
     CanGenerate,
+    CanReport,
     CanSample,
     CanTranslate,
     build_system,
@@ -33,7 +35,8 @@ def sample_run(
     layout: Layout = "plain",
     condition: str = "",
     kind: str = "last",
-) -> None:
+    overrides: Mapping[str, str] | None = None,
+) -> dict[str, object]:
     """Writes `count` labelled synthetic scans and ``samples.png``.
 
     Of a model of label maps: labels alone, made by a method of `label_synthesis`.
@@ -48,13 +51,17 @@ def sample_run(
         layout: of the files of labelled images, see `experiments.samples`.
         condition: for models of latent levels, see `experiments.shape_files`.
         kind: checkpoint of a trained run, ``last`` or ``best``.
+        overrides: of the ``sampling`` settings of a trained run, by dotted key.
+
+    Returns:
+        What a model of latent levels tells of its draws, see `shape_files.write_shapes`.
 
     Raises:
         ValueError: the system has no sampler, or no methods.
     """
     variables = {}
     if config is None:
-        run = open_run(workdir)
+        run = open_run(workdir, overrides)
         config, system = run.config, run.system
         sources = build_sources(config.data)
         if isinstance(system, CanSample | _NEEDS_TRAINING):
@@ -62,6 +69,8 @@ def sample_run(
     else:
         sources = build_sources(config.data)
         system = build_system(config, sources.info)
+    if overrides and not isinstance(system, CanReport):
+        raise ValueError(f"{config.system} draws in one way: --config.sampling does not change it")
     if method and not isinstance(system, CanCodeLabels | CanGenerate):
         raise ValueError(f"--method {method} is for models of label maps, not {config.system}")
     if condition and not isinstance(system, CanGenerate):
@@ -78,6 +87,7 @@ def sample_run(
     elif isinstance(system, CanCodeLabels):
         write_label_maps(sources, system, variables, output, count, seed, method)
     elif isinstance(system, CanGenerate):
-        write_shapes(sources, system, variables, output, count, seed, method, condition)
+        return write_shapes(sources, system, variables, output, count, seed, method, condition)
     else:
         raise ValueError(f"{config.system} has no sampler")
+    return {}

@@ -1,7 +1,8 @@
 """Shapes and images that a model with latent levels makes, as NIfTI files and a picture.
 
 Methods: ``prior`` (draws; a level's name makes that level alone random), ``interpolation`` (between
-two held-out subjects), ``uncertainty`` (mean and standard deviation of posterior draws).
+two held-out subjects), ``uncertainty`` (mean and standard deviation of draws: of the posterior, or
+of the prior given their images where subjects have images as conditions).
 """
 
 import pathlib
@@ -12,11 +13,11 @@ import numpy as np
 
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.nifti import write_volume
-from jaxmedgen.experiments.shape_generation import batch_of, draw, interpolate, uncertainty
+from jaxmedgen.experiments.shape_generation import batch_of, draw_reported, interpolate, uncertainty
 from jaxmedgen.experiments.shape_scores import image_rows
 from jaxmedgen.nets.gaussian_heads import check_classes
 from jaxmedgen.report.pictures import save_png
-from jaxmedgen.systems.base import CanGenerate, PlayerVariables
+from jaxmedgen.systems.base import CanFollowGeodesics, CanGenerate, CanSampleVolume, PlayerVariables
 from jaxmedgen.train.environment import write_json
 from jaxmedgen.types import Batch
 
@@ -33,7 +34,7 @@ def write_shapes(
     seed: int,
     method: str = "",
     condition: str = "",
-) -> None:
+) -> dict[str, object]:
     """Writes ``images/``, ``labels/`` of masks, ``samples.png`` and ``samples.json``.
 
     Args:
@@ -46,6 +47,10 @@ def write_shapes(
         method: one of `METHODS` or a latent level; ``prior`` by default.
         condition: a class, or numbers separated by commas, for all samples.
 
+    Returns:
+        What ``samples.json`` tells of the draws: numbers of a system that `CanReport`, mean and
+        worst of them.
+
     Raises:
         ValueError: an unknown method or level, a condition that the model does not have.
     """
@@ -53,20 +58,29 @@ def write_shapes(
     known = (*METHODS, *system.levels)
     if method not in known:
         raise ValueError(f"--method {method}: choose one of {', '.join(known)}")
+    told: dict[str, object] = {}
     held = sources.test if len(sources.test) else sources.train
     rng = np.random.default_rng(seed)
     if method == "interpolation":
-        pair = conditioned(system, batch_of(held, rng.choice(len(held), 2, False)), condition)
+        pair = _pair(system, held, rng, condition)
         rows = {"image": interpolate(system, variables, pair, count)}
     else:
-        chosen = batch_of(held, rng.permutation(np.arange(count) % len(held)))
+        chosen = batch_of(held, rng.permutation(np.arange(count) % len(held)), system)
         batch = conditioned(system, chosen, condition)
         if method == "uncertainty":
-            mean, deviation = uncertainty(system, variables, batch, seed)
+            drawn = draws_of(system)
+            mean, deviation = uncertainty(system, variables, batch, seed, source=drawn)
             rows = {"image": mean, "deviation": deviation}
+            told["draws"] = drawn
         else:
             level = None if method == "prior" else method
-            rows = {"image": draw(system, variables, batch, seed, level)}
+            images, report = draw_reported(system, variables, batch, seed, level)
+            rows = {"image": images}
+            for name, values in report.items():
+                worst = values.min() if name == "acceptance" else values.max()
+                told[name] = {"mean": float(values.mean()), "worst": float(worst)}
+            prior = getattr(getattr(system, "sampling", None), "prior", None)
+            told |= {"sampler": prior} if prior else {}
     spacing = sources.info.spacing
     affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
     for name, images in rows.items():
@@ -86,8 +100,36 @@ def write_shapes(
     save_png(output / "samples.png", image_rows(shown))
     write_json(
         output / "samples.json",
-        {"method": method, "condition": condition, "seed": seed, "count": count},
+        {"method": method, "condition": condition, "seed": seed, "count": count, **told},
     )
+    return told
+
+
+def _pair(system, held, rng, condition) -> Batch:
+    """Two held-out subjects; of the condition where each one has a latent space of its own."""
+    numbers = np.arange(len(held))
+    if condition and isinstance(system, CanFollowGeodesics):
+        name = system.condition_keys[0] if system.condition_keys else ""
+        wanted = conditioned(system, batch_of(held, [0]), condition)
+        kinds = np.array([int(held[int(i)][name]) for i in numbers])
+        numbers = numbers[kinds == int(wanted[name][0])]
+    if len(numbers) < 2:
+        raise ValueError(
+            f"interpolation needs two held-out subjects, there are {len(numbers)}"
+            + (f" of --condition {condition}" if condition else "")
+        )
+    return conditioned(system, batch_of(held, rng.choice(numbers, 2, False), system), condition)
+
+
+def draws_of(system: CanGenerate) -> str:
+    """Whose draws show a model's uncertainty: those of the ``posterior`` or of the ``prior``.
+
+    A model that is conditioned on images (planes, say) says what they leave open. Its posterior has
+    seen the very volume that is to be found.
+    """
+    shapes = getattr(system, "condition_shapes", ())
+    images = isinstance(system, CanSampleVolume) or any(len(shape) > 1 for shape in shapes)
+    return "prior" if images else "posterior"
 
 
 def conditioned(system: CanGenerate, batch: Batch, condition: str) -> Batch:

@@ -16,15 +16,29 @@ from jaxtyping import Array, Float
 
 from jaxmedgen.data.sources import Source
 from jaxmedgen.nets.variational import sample_gaussian
-from jaxmedgen.systems.base import CanGenerate, PlayerVariables
+from jaxmedgen.systems.base import (
+    CanCheckRecords,
+    CanFollowGeodesics,
+    CanGenerate,
+    CanReport,
+    PlayerVariables,
+)
 from jaxmedgen.types import Batch
 
 CHUNK = 100
 
 
-def batch_of(source: Source, indices: Sequence[int] | np.ndarray) -> Batch:
-    """The records of some subjects, stacked."""
+def batch_of(
+    source: Source, indices: Sequence[int] | np.ndarray, system: CanGenerate | None = None
+) -> Batch:
+    """The records of some subjects, stacked; checked where a system `CanCheckRecords`."""
     records = [source[int(i)] for i in indices]
+    for number, record in zip(indices, records):
+        if isinstance(system, CanCheckRecords):
+            try:
+                system.check_record(record)
+            except ValueError as error:
+                raise ValueError(f"{source.info.case_names[int(number)]}: {error}") from None
     return {name: jnp.asarray(np.stack([r[name] for r in records])) for name in records[0]}
 
 
@@ -85,7 +99,18 @@ def draw(
     seed: int,
     level: str | None = None,
 ) -> Float[np.ndarray, " b *s c"]:
-    """Draws of the prior, one a sample of the batch, under its conditions.
+    """Draws of the prior, one a sample of the batch, under its conditions; see `draw_reported`."""
+    return draw_reported(system, variables, batch, seed, level)[0]
+
+
+def draw_reported(
+    system: CanGenerate,
+    variables: PlayerVariables,
+    batch: Batch,
+    seed: int,
+    level: str | None = None,
+) -> tuple[Float[np.ndarray, " b *s c"], dict[str, Float[np.ndarray, " b"]]]:
+    """Draws of the prior, one a sample of the batch, under its conditions, and what they tell.
 
     Args:
         system: the model.
@@ -93,12 +118,19 @@ def draw(
         batch: conditions; of an unconditional model its length alone matters.
         seed: of the draws.
         level: the only random level, see `level_noise`.
+
+    Returns:
+        Images, and what a system that `CanReport` says of each.
     """
 
     @jax.jit
     def make(variables, batch, keys):
-        latents = system.prior_levels(variables, level_noise(system, keys, level), batch)
-        return system.decode_levels(variables, latents, batch)
+        noise, report = level_noise(system, keys, level), {}
+        if isinstance(system, CanReport):
+            latents, report = system.reported_levels(variables, noise, batch)
+        else:
+            latents = system.prior_levels(variables, noise, batch)
+        return system.decode_levels(variables, latents, batch), report
 
     count = len(next(iter(batch.values())))
     keys = jax.random.split(jax.random.key(seed), count)
@@ -121,9 +153,10 @@ def reconstruct(
 def interpolate(
     system: CanGenerate, variables: PlayerVariables, pair: Batch, count: int
 ) -> Float[np.ndarray, " n *s c"]:
-    """Images on the straight line between the posterior means of two subjects, ends included.
+    """Images on the way between the posterior means of two subjects, ends included.
 
-    Conditions that are numbers move with them; classes change in the middle.
+    The way is the straight line, or the geodesic of a system that `CanFollowGeodesics`. Conditions
+    that are numbers move with it; classes change in the middle.
 
     Args:
         system: the model.
@@ -132,10 +165,13 @@ def interpolate(
         count: points, at least 2.
 
     Raises:
-        ValueError: fewer points, or not two subjects.
+        ValueError: fewer points, not two subjects, or two without a way between them.
     """
     if count < 2 or len(next(iter(pair.values()))) != 2:
         raise ValueError(f"count={count} points between 2 subjects: give at least 2 of both")
+    curved = isinstance(system, CanFollowGeodesics)
+    if curved:
+        system.check_pair(pair)
     t = jnp.linspace(0.0, 1.0, count)
 
     def between(x):
@@ -147,7 +183,10 @@ def interpolate(
     @jax.jit
     def make(variables, pair):
         means = {k: mean for k, (mean, _) in system.encode_levels(variables, pair).items()}
-        return system.decode_levels(variables, *jax.tree.map(between, (means, dict(pair))))
+        latents, given = jax.tree.map(between, (means, dict(pair)))
+        if curved:
+            latents = system.between_levels(variables, means, pair, count)
+        return system.decode_levels(variables, latents, given)
 
     return np.asarray(make(variables, dict(pair)))
 

@@ -52,7 +52,7 @@ def shape_scores(
         (``active_units_LEVEL`` where there are several), and of models with bounds ``elbo``,
         ``iwae``, ``log_likelihood`` and ``kl`` in nats.
     """
-    held, seen = (batch_of(part, range(len(part))) for part in (test, train))
+    held, seen = (batch_of(part, range(len(part)), system) for part in (test, train))
     masks = test.info.num_classes > 1
     truth, back = np.asarray(system.target(held)), reconstruct(system, variables, held)
     pool = {name: x[: min(SAMPLES, len(train))] for name, x in seen.items()}

@@ -11,9 +11,10 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
+from jaxmedgen.data.sources import Checked
 from jaxmedgen.experiments.evaluation import Predictor, loss_validator, validator
 from jaxmedgen.experiments.training_pictures import picture_writer
-from jaxmedgen.systems.base import CanPredict, CanShow, CanValidate, System
+from jaxmedgen.systems.base import CanCheckRecords, CanPredict, CanShow, CanValidate, System
 from jaxmedgen.train.environment import describe_environment, use_compilation_cache, write_json
 from jaxmedgen.train.interrupt import StopSignal
 from jaxmedgen.train.loop import fit
@@ -128,8 +129,9 @@ def train(
     use_compilation_cache(cache or workdir / "cache")
     claim_workdir(config, workdir)
     settings = loop_settings(config)
+    checks = isinstance(system, CanCheckRecords)
     stream = training_stream(
-        sources.train,
+        Checked(sources.train, system.check_record) if checks else sources.train,
         batch_size=config.batch_size,
         seed=config.seed,
         patch_size=tuple(config.patch_size) or None,

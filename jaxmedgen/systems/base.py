@@ -250,6 +250,41 @@ class CanGenerate(Protocol):
 
 
 @runtime_checkable
+class CanReport(Protocol):
+    """Tells how its draws of the prior came about."""
+
+    def reported_levels(
+        self, variables: PlayerVariables, noise: Mapping[str, Array], batch: Batch
+    ) -> tuple[dict[str, Float[Array, " b _"]], dict[str, Float[Array, " b"]]]:
+        """`CanGenerate.prior_levels`, and numbers of each draw by name."""
+        ...
+
+
+@runtime_checkable
+class CanFollowGeodesics(Protocol):
+    """Knows a better way between two latents than the straight line."""
+
+    def check_pair(self, pair: Mapping[str, Any]) -> None:
+        """Raises a ValueError for two records without a way between them."""
+        ...
+
+    def between_levels(
+        self, variables: PlayerVariables, ends: Mapping[str, Array], pair: Batch, count: int
+    ) -> dict[str, Float[Array, " n _"]]:
+        """Latents on the way between two records' latents, ends included."""
+        ...
+
+
+@runtime_checkable
+class CanCheckRecords(Protocol):
+    """Tells on the host which records it cannot be trained on or asked about."""
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """Raises a ValueError for a record with values that the compiled step would misread."""
+        ...
+
+
+@runtime_checkable
 class HasAtlas(Protocol):
     """Summarises its training subjects by a template."""
 

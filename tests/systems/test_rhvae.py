@@ -69,7 +69,7 @@ def test_devices_agree():
 def test_the_metric_is_that_of_the_last_weights():
     """Nothing is learned in the last pass: centroids are the final encoder's means."""
     sources, system = small("rhvae", steps="3")
-    _, state = history("rhvae", ONE)
+    steps, state = history("rhvae", ONE)
     variables = base.evaluation_variables(state)
     batch = {
         name: np.stack([sources.train[i][name] for i in range(8)]) for name in ("image", "kind")
@@ -90,6 +90,12 @@ def test_the_metric_is_that_of_the_last_weights():
     kept = state.players[PLAYER].variables["metric"]
     np.testing.assert_allclose(kept["centroids"], mean, atol=1e-5)
     assert (np.asarray(kept["factors"])[:, 0, 1] == 0).all()
+    values = []
+    for kind in range(4):
+        own = [np.asarray(kept[name], np.float64)[kind::4] for name in ("centroids", "factors")]
+        values += [np.linalg.eigvalsh(inverse(c, *own)) for c in own[0]]
+    logged = tuple(steps[-1][f"metric/metric_{n}"] for n in ("least", "largest"))
+    np.testing.assert_allclose(logged, (np.min(values), np.max(values)), rtol=1e-4)
     assert metric.centroids.shape == (4, 2, 2) and images.shape == (4, 5, 20, 20, 1)
     np.testing.assert_allclose(metric.centroids[1], np.asarray(mean)[[1, 5]], atol=1e-5)
     for name in ("manifold", "walk"):

@@ -20,17 +20,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.nets.coupling_flow import CouplingFlow
 from jaxmedgen.nets.metric_vae import MetricVae
-from jaxmedgen.ops.grouping import Places, from_groups, places_of_groups, to_groups
-from jaxmedgen.ops.riemannian_metric import NOWHERE, CentroidMetric, metric_of_factors
+from jaxmedgen.ops.grouping import from_groups, to_groups
+from jaxmedgen.ops.riemannian_metric import NOWHERE
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.rhvae_bound import Bound
 from jaxmedgen.systems.shape.rhvae_content import Content
-from jaxmedgen.systems.shape.rhvae_sampling import Sampling, draw_latents
+from jaxmedgen.systems.shape.rhvae_generation import DrawnFromMetric
+from jaxmedgen.systems.shape.rhvae_sampling import Sampling
 from jaxmedgen.systems.shape.rhvae_training import (
     DENSITY,
     PLAYER,
@@ -47,7 +48,7 @@ from jaxmedgen.types import Batch, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class Rhvae:
+class Rhvae(DrawnFromMetric):
     """VAEs with their metrics, one a kind.
 
     Attributes:
@@ -143,60 +144,6 @@ class Rhvae:
         found = self.encode(variables[PLAYER]["params"], to_groups(places, x))
         return {"z": tuple(from_groups(places, each) for each in found)}
 
-    def prior_levels(
-        self, variables: PlayerVariables, noise: Mapping[str, Array], batch: Batch
-    ) -> dict[str, Float[Array, " b _"]]:
-        """Draws by the sampler of the settings; the bits of the noise seed its chains."""
-        z = noise["z"]
-        bits = jax.lax.bitcast_convert_type(z.astype(jnp.float32), jnp.uint32)
-        seeds = bits[:, 0] ^ (bits[:, -1] * jnp.uint32(2654435761))
-        keys = jax.vmap(jax.random.key)(seeds)
-        places = self.group(batch, z.shape[0])
-        made = self.draw(variables, to_groups(places, keys), noise=to_groups(places, z))
-        return {"z": from_groups(places, made)}
-
-    def decode_levels(
-        self, variables: PlayerVariables, latents: Mapping[str, Array], batch: Batch
-    ) -> Float[Array, " b *s c"]:
-        """Mean images and class probabilities of latents, by the model of each one's kind."""
-        places = self.group(batch, latents["z"].shape[0])
-        return from_groups(places, self.decode(variables, to_groups(places, latents["z"])))
-
-    def draw(
-        self,
-        variables: PlayerVariables,
-        keys: Key[Array, "k n"],
-        prior: str | None = None,
-        noise: Float[Array, "k n d"] | None = None,
-    ) -> Float[Array, "k n d"]:
-        """New latents of every kind.
-
-        Args:
-            variables: of a trained state.
-            keys: one a latent.
-            prior: another one than the settings name, see `rhvae_sampling.PRIORS`.
-            noise: standard normal numbers for priors that are made of them.
-        """
-        sampling = dataclasses.replace(self.sampling, prior=prior or self.sampling.prior)
-        density = variables[DENSITY] if sampling.prior == "density" and self.density else None
-        return draw_latents(sampling, keys, self.metric(variables), self.density, density, noise)
-
-    def decode(
-        self, variables: PlayerVariables, z: Float[Array, "k n d"]
-    ) -> Float[Array, "k n *s c"]:
-        """Mean images and class probabilities of every kind's latents."""
-        return jax.vmap(lambda p, z: self.content.mean(self.decode_one(p, z)))(
-            variables[PLAYER]["params"], z
-        )
-
-    def metric(self, variables: PlayerVariables) -> CentroidMetric:
-        """The metric of every kind's training samples; arrays have a leading axis of kinds."""
-        kept = variables[PLAYER]["metric"]
-        places = places_of_groups(kept["kind"], self.kinds, self.centroids)
-        return self.metric_of(
-            to_groups(places, kept["centroids"]), to_groups(places, kept["factors"]), places.filled
-        )
-
     def show(
         self, variables: PlayerVariables, keys: Key[Array, " b"], batch: Batch
     ) -> dict[str, Float[Array, " b *s c"]]:
@@ -210,15 +157,6 @@ class Rhvae:
         }
         return {name: row[..., :1] for name, row in rows.items()}
 
-    def _kind(self, batch: Batch) -> Int[Array, " b"]:
-        if not self.condition_keys:
-            return jnp.zeros(batch[next(iter(batch))].shape[0], jnp.int32)
-        return batch[self.condition_keys[0]].astype(jnp.int32)
-
-    def group(self, batch: Batch, capacity: int) -> Places:
-        """Places of a batch's samples, `capacity` a kind."""
-        return places_of_groups(self._kind(batch), self.kinds, capacity)
-
     def encode(
         self, params: Params, x: Float[Array, "k n *s c"]
     ) -> tuple[Float[Array, "k n d"], Float[Array, "k n d"]]:
@@ -230,25 +168,6 @@ class Rhvae:
         if not self.net.metric:
             return jnp.zeros((*x.shape[:2], self.net.latents, self.net.latents))
         return jax.vmap(lambda p, x: self.net.apply({"params": p}, x, method="factors"))(params, x)
-
-    def decode_one(self, params: Params, z: Float[Array, "n d"]) -> Float[Array, "n *s c"]:
-        """The decoder's output for latents of one kind."""
-        return self.net.apply({"params": params}, z, method="decode")
-
-    def metric_of(
-        self,
-        centroids: Float[Array, "k n d"],
-        factors: Float[Array, "k n d d"],
-        filled: Bool[Array, "k n"],
-    ) -> CentroidMetric:
-        """Metrics of samples by kind; empty places lie nowhere. Flat: the identity."""
-        flat = self.bound.geometry != "learned"
-        centroids = jnp.where(filled[..., None], centroids, NOWHERE)
-        factors = jnp.where(filled[..., None, None] & (not flat), factors, 0.0)
-        regularisation = 1.0 if flat else self.regularisation
-        return jax.vmap(lambda c, f: metric_of_factors(c, f, self.temperature, regularisation))(
-            centroids, factors
-        )
 
 
 def build(config: Any, info: DatasetInfo) -> Rhvae:

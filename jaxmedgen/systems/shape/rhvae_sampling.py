@@ -1,6 +1,7 @@
 """How models of `rhvae` draw new latents: prior, normalising flow, or the learned geometry."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,8 @@ from jaxmedgen.ops.manifold_sampling import (
     sample_by_random_walk,
     wrapped_normal,
 )
-from jaxmedgen.ops.riemannian_metric import CentroidMetric
-from jaxmedgen.types import Variables
+from jaxmedgen.ops.riemannian_metric import CentroidMetric, nearest_centroid
+from jaxmedgen.types import Leaf, Variables
 
 PRIORS = ("normal", "density", "manifold", "walk", "wrapped")
 
@@ -48,14 +49,28 @@ class Sampling:
             raise ValueError(f"sampling.prior='{self.prior}': choose one of {', '.join(PRIORS)}")
 
 
-def draw_latents(
+class Chains(NamedTuple):
+    """New latents of every kind and how they came about.
+
+    Attributes:
+        position: ``[k, n, d]``.
+        distance: to the nearest centroid, ``[k, n]``.
+        acceptance: mean over a chain's transitions, ``[k, n]``; None without chains.
+    """
+
+    position: Leaf
+    distance: Leaf
+    acceptance: Leaf = None
+
+
+def draw_chains(
     sampling: Sampling,
     keys: Key[Array, "k n"],
     metric: CentroidMetric,
     density: CouplingFlow | None = None,
     variables: Variables | None = None,
     noise: Float[Array, "k n d"] | None = None,
-) -> Float[Array, "k n d"]:
+) -> Chains:
     """New latents of every kind.
 
     Args:
@@ -69,41 +84,45 @@ def draw_latents(
     Raises:
         ValueError: a density is asked for and there is none.
     """
+    distances = jax.vmap(nearest_centroid)
     if sampling.prior in ("normal", "density"):
         if noise is None:
             d = metric.centroids.shape[-1]
             noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, (d,))))(keys)
-        if sampling.prior == "normal":
-            return noise
-        if density is None:
-            raise ValueError(
-                "sampling.prior='density' needs a model that was trained with one: "
-                "model.density_layers > 0 (arm=flow)"
-            )
-        return jax.vmap(lambda v, u: density.apply(v, u, method="inverse"))(variables, noise)
+        if sampling.prior == "density":
+            if density is None:
+                raise ValueError(
+                    "sampling.prior='density' needs a model that was trained with one: "
+                    "model.density_layers > 0 (arm=flow)"
+                )
+            noise = jax.vmap(lambda v, u: density.apply(v, u, method="inverse"))(variables, noise)
+        return Chains(noise, distances(metric, noise))
 
     def one(keys, metric):
         start = random_centroids(jax.vmap(lambda k: jax.random.fold_in(k, 1 << 30))(keys), metric)
         shared = {"transitions": sampling.transitions, "radius": sampling.radius}
+        if sampling.prior == "wrapped":
+            shot = wrapped_normal(keys, metric, start, sampling.deviation).position
+            return jnp.where(jnp.isfinite(shot), shot, start), None
         if sampling.prior == "manifold":
-            return sample_by_hmc(
+            made = sample_by_hmc(
                 keys,
                 metric,
                 start,
                 leapfrogs=sampling.leapfrogs,
                 step_size=sampling.step_size,
                 **shared,
-            ).position
-        if sampling.prior == "walk":
-            return sample_by_random_walk(
+            )
+        else:
+            made = sample_by_random_walk(
                 keys,
                 metric,
                 start,
                 deviation=sampling.deviation,
                 correction=sampling.correction,
                 **shared,
-            ).position
-        shot = wrapped_normal(keys, metric, start, sampling.deviation).position
-        return jnp.where(jnp.isfinite(shot), shot, start)
+            )
+        return made.position, made.acceptance
 
-    return jax.vmap(one)(keys, metric)
+    position, acceptance = jax.vmap(one)(keys, metric)
+    return Chains(position, distances(metric, position), acceptance)

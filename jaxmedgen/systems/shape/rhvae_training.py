@@ -16,6 +16,7 @@ from jaxmedgen.losses.variational import gaussian_kl, gaussian_log_density
 from jaxmedgen.nets.variational import sample_gaussian
 from jaxmedgen.ops.collectives import all_gather, all_sum
 from jaxmedgen.ops.grouping import Places, from_groups, to_groups
+from jaxmedgen.ops.riemannian_metric import inverse_metric
 from jaxmedgen.systems.shape.rhvae_bound import bound_of
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, UpdateOutputs
 
@@ -144,7 +145,22 @@ def keep_metric(model: Any, inputs: LossInputs) -> UpdateOutputs:
     }
     product = jnp.einsum("kbij,kbij->kb", factors, factors)
     metrics = {"metric_trace": _mean(product, places).mean() / model.net.latents}
+    if model.net.metric:
+        metrics |= _eigenvalues(model, mean, factors, places)
     return UpdateOutputs({PLAYER: params}, {PLAYER: {"metric": kept}}, metrics)
+
+
+def _eigenvalues(model, mean, factors, places: Places):
+    """Range of the eigenvalues of the batch's inverse metric at its own centroids."""
+    metric = model.metric_of(*(_gather(a) for a in (mean, factors, places.filled)))
+    values = jnp.linalg.eigvalsh(jax.vmap(inverse_metric)(metric, mean))
+    there = places.filled[..., None]
+    least = jnp.where(there, values, jnp.inf).min()
+    largest = jnp.where(there, values, 0.0).max()
+    return {
+        "metric_least": all_gather(least[None]).min(),
+        "metric_largest": all_gather(largest[None]).max(),
+    }
 
 
 def _gather(x):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxmedgen.data.sources import DatasetInfo
@@ -28,7 +29,7 @@ from jaxmedgen.losses.variational import (
     warm_up,
 )
 from jaxmedgen.nets.conditional_vae import ConditionalVae
-from jaxmedgen.nets.gaussian_heads import ConditionEmbed
+from jaxmedgen.nets.gaussian_heads import ConditionEmbed, check_classes
 from jaxmedgen.nets.variational import sample_gaussian
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.vae_criterion import Criterion
@@ -203,6 +204,17 @@ class Vae:
             "reconstructions": self.reconstruct_batch(variables, batch),
             "prior": self.decode_levels(variables, z, batch),
         }
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """Refuses a record whose class does not exist: its one-hot vector would be zeros.
+
+        Raises:
+            ValueError: a class below 0 or from ``condition.classes`` on.
+        """
+        for name, embed in zip(self.condition_keys, self.net.conditions):
+            if embed.kind == "class" and name in record:
+                value = np.asarray(record[name])
+                check_classes(value, embed.classes, f"'{name}' (condition.classes)")
 
     def _conditions(self, batch):
         missing = [key for key in self.condition_keys if key not in batch]

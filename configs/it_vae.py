@@ -123,6 +123,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "lesions": (),
                 "train_site": "a",
                 "test_site": "a",
+                **({"rotation": 20.0, "shift": 0.1} if kind == "mnist" else {}),
             },
             "patch_size": (),
             "foreground_probability": 0.33,

@@ -9,9 +9,9 @@ Sizes:
     cpu  vessel junctions 20^2, 30 of each of 4 classes, all models side by side, full batch, 1000
          steps; about a minute on one core (arm=vae: 10 s); accuracy of a classifier trained on
          samples alone 79 % (arm=vae: 76 %)
-    gpu  MNIST, the first 500 images as they come (about 50 of each of 10 classes), d = 10, full
-         batch, up to 10000 epochs, best weights after 50 epochs without a better bound
-         (--config.data.folder=FOLDER of its files)
+    gpu  MNIST, plain digits: 500 (50 of each class), of which 400 train and 100 validate, all
+         others test; d = 10, full batch, up to 10000 epochs, best weights after 50 epochs without
+         a better bound (--config.data.folder=FOLDER of its files; the 10000 of t10k will do)
     pod  the same
 
 Arms:
@@ -44,7 +44,9 @@ def get_config(argument: str = "") -> ConfigDict:
     chosen = parse_argument(argument, {"arm": ARMS})
     size, arm = chosen["size"], chosen["arm"]
     large = size != "cpu"
-    kinds, each = (10, 50) if large else (4, 30)
+    kinds, each = (10, 40) if large else (4, 30)
+    # Digits as they are, as many of each class; -1: all others.
+    digits = {"rotation": 0.0, "shift": 0.0, "balanced": True} if large else {}
     return ConfigDict(
         {
             "system": "jaxmedgen.systems.shape.rhvae",
@@ -72,9 +74,10 @@ def get_config(argument: str = "") -> ConfigDict:
                 "crop_to_nonzero": False,
                 "normalization": "none",
                 "train": kinds * each,
-                "validation": 0,
-                "test": 1000 * kinds if large else 400 * kinds,
+                "validation": 10 * kinds if large else 0,
+                "test": -1 if large else 400 * kinds,
                 "seed": 0,
+                **digits,
             },
             "patch_size": (),
             "foreground_probability": 0.33,
@@ -90,8 +93,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "kinds": kinds,
                 "condition": "kind",  # key of the records; "" with kinds=1
                 "subjects": 0,  # training samples; 0: data.train
-                # Largest number of samples of a kind; 0: equal shares.
-                "per_kind": 2 * each if large else 0,
+                "per_kind": 0,  # largest number of samples of a kind; 0: equal shares
                 "density_layers": 6 if arm == "flow" else 0,
             },
             "criterion": {

@@ -107,6 +107,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "validation": 10 if volumes else 400,
                 "test": 10 if volumes else 400,
                 "seed": 0,
+                **({"rotation": 0.0, "shift": 0.0} if data == "mnist" else {}),
             },
             "patch_size": (),
             "foreground_probability": 0.33,

@@ -8,7 +8,7 @@ from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.hemispheres import hemisphere_parts, hemisphere_subjects
 from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.label_map import read_label_map
-from jaxmedgen.data.mnist import Digits
+from jaxmedgen.data.mnist import digit_parts
 from jaxmedgen.data.phantoms.brain import BrainCohort
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_parts
 from jaxmedgen.data.phantoms.digit_masks import DigitMasks
@@ -131,9 +131,7 @@ def build_sources(data: Any) -> Sources:
     elif data.kind == "short_axis_stack":
         parts = short_axis_stack_parts(data)
     elif data.kind == "mnist":
-        parts = numbered_parts(
-            data, lambda size, start: Digits(data.folder, start, size, data.seed)
-        )
+        parts = digit_parts(data)
     elif data.kind == "folder" and has_classes(data.folder):
         parts = shape_parts(data)
     elif data.kind == "folder":

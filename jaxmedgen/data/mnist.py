@@ -8,12 +8,14 @@ import dataclasses
 import functools
 import gzip
 import pathlib
+from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 from scipy import ndimage
 
 from jaxmedgen.data.randomness import sample_generator
-from jaxmedgen.data.sources import DatasetInfo, Record
+from jaxmedgen.data.sources import DatasetInfo, Record, Source, in_memory, subset
 
 FACTORS = ("digit", "rotation", "shift0", "shift1")
 APPEARANCE = 1
@@ -41,7 +43,7 @@ class Digits:
     size: int
     seed: int = 0
     rotation: float | int = 20
-    shift: float = 0.1
+    shift: float | int = 0.1
 
     def __post_init__(self) -> None:
         available = len(read_digits(self.folder)[1])
@@ -72,14 +74,74 @@ class Digits:
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
         shift = rng.uniform(-self.shift, self.shift, 2)
         image = images[number].astype(np.float32) / 255
+        kind = np.int32(labels[number])
+        factors = np.array([labels[number], angle, *shift], np.float32)
+        if not (self.rotation or self.shift):
+            return {"image": image[..., None], "factors": factors, "kind": kind}
         cos, sin = np.cos(angle), np.sin(angle)
         matrix = np.array([[cos, sin], [-sin, cos]])
         centre = (np.asarray(image.shape) - 1) / 2
         offset = centre - matrix @ (centre + shift * image.shape)
         moved = ndimage.affine_transform(image, matrix, offset, order=1)
-        factors = np.array([labels[number], angle, *shift], np.float32)
-        kind = np.int32(labels[number])
         return {"image": moved[..., None], "factors": factors, "kind": kind}
+
+
+def digit_parts(data: Any) -> tuple[Source, Source, Source]:
+    """Training, validation and test digits of ``data.folder``, in memory.
+
+    Digits come in the order of the files; with ``data.balanced`` training and validation have the
+    first ones of each class. ``data.rotation`` (degrees) and ``data.shift`` (parts of the picture)
+    are the largest of their poses; 0 shows digits as they are. ``data.test`` of -1 tests on all
+    digits that are left: on the test part alone where a folder has both parts of MNIST.
+
+    Raises:
+        ValueError: fewer digits than asked for, or numbers that the classes cannot share.
+    """
+    counts = {"train": data.train, "validation": data.validation, "test": data.test}
+    pose = {"rotation": data.get("rotation", 20), "shift": data.get("shift", 0.1)}
+    balanced = data.get("balanced", False)
+    if not balanced and data.test >= 0:
+        starts = np.cumsum([0, *counts.values()])
+        return tuple(
+            in_memory(Digits(data.folder, int(first), size, data.seed, **pose))
+            for first, size in zip(starts, counts.values())
+        )
+    labels, end = read_digits(data.folder)[1], _training_digits(data.folder)
+    order = _by_turns(labels[:end]) if balanced else np.arange(end)
+    seen, kinds = data.train + data.validation, len(np.unique(labels))
+    left = np.setdiff1d(np.arange(len(labels)), order[:seen])
+    left = left[left >= end] if end < len(labels) else left
+    if balanced and (data.train % kinds or data.validation % kinds):
+        raise ValueError(
+            f"data.train={data.train}, data.validation={data.validation} with data.balanced: give "
+            f"multiples of the {kinds} classes"
+        )
+    if seen > len(order) or data.test > len(left):
+        raise ValueError(
+            f"{data.folder} has {len(order)} digits to train with{' by class' if balanced else ''} "
+            f"and {len(left)} others to test on: lower data.train={data.train}, "
+            f"data.validation={data.validation} or data.test={data.test} (-1: all that are left)"
+        )
+    tested = left if data.test < 0 else left[: data.test]
+    everything = Digits(data.folder, 0, len(labels), data.seed, **pose)
+    parts = order[: data.train], order[data.train : seen], tested
+    return tuple(in_memory(subset(everything, np.sort(part).tolist())) for part in parts)
+
+
+def _by_turns(labels: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " m"]:
+    """Numbers of the first digit of each class, then of the second one, as far as all have some."""
+    own = [np.flatnonzero(labels == kind) for kind in np.unique(labels)]
+    fewest = min(len(numbers) for numbers in own)
+    return np.stack([numbers[:fewest] for numbers in own], 1).ravel()
+
+
+def _training_digits(folder: str) -> int:
+    """How many of a folder's digits may train: those of ``train`` where ``t10k`` is there, too."""
+    sizes = []
+    for part in _PARTS:
+        labels = _read(folder, f"{part}-labels-idx1-ubyte", 1)
+        sizes.append(0 if labels is None else len(labels))
+    return sizes[0] if all(sizes) else sum(sizes)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,8 +1,11 @@
 """Claims on manifold sampling: every seed must hold, means decide the size."""
 
+import numpy as np
+
 from jaxmedgen.experiments.classification import Scores
 from jaxmedgen.experiments.reproductions import rhvae
-from jaxmedgen.experiments.reproductions.manifold import junctions
+from jaxmedgen.experiments.reproductions.manifold import digits, junctions
+from jaxmedgen.experiments.reproductions.record import Options
 
 
 def scores(vae, prior, manifold, raw_vae, raw_manifold):
@@ -24,3 +27,19 @@ def test_claims_are_paired_by_seed():
     looks = {("rhvae", 0): {"median eigenvalue": 0.4}, ("exact", 0): {"median eigenvalue": 0.01}}
     reference, exact = rhvae.geometry_claims(looks)
     assert not reference.holds and abs(reference.measured - 2.5) < 1e-9 and exact.holds
+
+
+def test_digits_are_compared_as_published(tmp_path):
+    means = dict(zip(digits.PUBLISHED, (85, 90, 70, 76, 87, 84, 85, 86)))
+    every = {name: Scores((value - 1.0, value + 1.0), (0.0, 0.0)) for name, value in means.items()}
+    found = digits.DigitScores(every, 9500, np.zeros((1, 1, 3), np.uint8), 1.0)
+    assert [(c.measured, c.holds) for c in digits.claims(found)] == [
+        (17, True),
+        (11, True),
+        (1, True),
+    ]
+    assert "| RHVAE, manifold | 87.0 | 87.2 |" in digits.table(found)
+    options = Options(tmp_path, data="digits", overrides={"steps": "7"})
+    config = digits.configuration(options, "rhvae")
+    assert (config.steps, config.checkpoint_every, config.model.latents) == (7, 7, 10)
+    assert config.data.folder == "digits" and config.data.train == 10 * 40

@@ -82,7 +82,7 @@ def seed_scores(
     sources = models["vae"].sources
     raw, test = labelled_images(sources.train), labelled_images(sources.test)
     synthetic = {
-        name: _labelled(images(models[arm], prior, SAMPLES, seed))
+        name: labelled(images(models[arm], prior, SAMPLES, seed))
         for name, (arm, prior) in chosen.items()
     }
     trials = dataclasses.replace(MAIN, seed=seed)
@@ -121,7 +121,8 @@ def geometry(model: TrainedModel, seed: int) -> dict[str, float]:
     }
 
 
-def _labelled(images: np.ndarray) -> LabelledImages:
+def labelled(images: np.ndarray) -> LabelledImages:
+    """Images ``[kinds, count, *s, c]`` with their kinds."""
     kinds, count = images.shape[:2]
     return LabelledImages(
         images.reshape(-1, *images.shape[2:]).astype(np.float32),

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jaxmedgen.data.phantoms.vessel_junctions import JUNCTIONS
 from jaxmedgen.experiments.classification import labelled_images
 from jaxmedgen.experiments.reproductions.manifold.junctions import images
 from jaxmedgen.experiments.reproductions.trained_model import TrainedModel
@@ -20,14 +19,19 @@ _SHOWN = 8
 _SCALE = 3
 
 
-def sample_rows(models: dict[str, tuple[TrainedModel, str]]) -> Picture:
-    """Two rows of training images a class, then as many of each model's draws."""
+def sample_rows(models: dict[str, tuple[TrainedModel, str]], shown: int = _SHOWN) -> Picture:
+    """A row of training images of every class, then as many of each model's draws.
+
+    Args:
+        models: with the prior that is drawn from.
+        shown: images a class.
+    """
     first = next(iter(models.values()))[0]
-    raw = labelled_images(first.sources.train)
-    rows = [np.stack([raw.image[raw.kind == k][:_SHOWN] for k in range(len(JUNCTIONS))])]
-    rows += [images(model, prior, _SHOWN, 0) for model, prior in models.values()]
+    kinds, raw = first.system.kinds, labelled_images(first.sources.train)
+    rows = [np.stack([raw.image[raw.kind == k][:shown] for k in range(kinds)])]
+    rows += [images(model, prior, shown, 0) for model, prior in models.values()]
     cells = [_large(image) for row in rows for kind in row for image in kind]
-    return montage(cells, columns=_SHOWN * len(JUNCTIONS), gap=1)
+    return montage(cells, columns=shown * kinds, gap=1)
 
 
 def latent_plane(model: TrainedModel, kind: int) -> tuple[Picture, Picture]:

@@ -75,6 +75,26 @@ def test_bounds_of_a_linear_gaussian_model():
     np.testing.assert_allclose(many, truth, atol=0.03)
 
 
+def test_kl_by_draws_is_the_closed_form_within_its_error():
+    """One draw has no bias, many have its error less a root; weights are made of one."""
+    posterior = jnp.array([[0.6, -1.0], [0.0, 2.0]]), jnp.array([[-1.5, 0.4], [0.3, -0.8]])
+    prior = jnp.array([[0.1, 0.0], [-0.5, 1.0]]), jnp.array([[0.2, -0.3], [0.0, 0.5]])
+    noise = jax.random.normal(jax.random.key(0), (40000, 2, 2))
+    z = posterior[0] + jnp.exp(0.5 * posterior[1]) * noise
+    for other in (None, prior):
+        exact = variational.gaussian_kl(*posterior, *(other or ())).sum(-1)
+        one = jax.vmap(lambda z, other=other: variational.monte_carlo_kl(z[None], posterior, other))
+        each = np.asarray(one(z))
+        error = each.std(0) / np.sqrt(len(z))
+        many = np.asarray(variational.monte_carlo_kl(z, posterior, other))
+        np.testing.assert_allclose(each.mean(0), many, rtol=1e-3)
+        assert (np.abs(many - exact) < 4 * error).all() and (error < 0.02).all()
+    likelihood = jnp.array([-3.0, 2.0])
+    weight = variational.log_importance_weight(likelihood, z[0], posterior, prior)
+    densities = [stats.norm(m, np.exp(v / 2)).logpdf(z[0]).sum(-1) for m, v in (posterior, prior)]
+    np.testing.assert_allclose(weight, likelihood - densities[0] + densities[1], rtol=1e-4)
+
+
 def test_free_bits_hold_a_dimension_up():
     divergence = jnp.array([[0.01, 0.5], [0.03, 0.1]])
     value, slope = jax.value_and_grad(lambda d: variational.free_bits(d, 0.05).sum())(divergence)

@@ -54,7 +54,7 @@ setuptools.setup(
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "n4": ["SimpleITK>=2.3"],
-        "bench": ["torch", "torchvision", "torch-fidelity", "monai"],
+        "bench": ["torch", "torchvision", "torch-fidelity", "monai", "pythae"],
         "dev": [
             "SimpleITK>=2.3",
             "hypothesis",

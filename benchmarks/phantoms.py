@@ -1,14 +1,20 @@
-"""Subjects a second that the brain cohort makes, per size and thread count.
+"""Subjects a second that phantoms make, per size and thread count.
 
     python benchmarks/phantoms.py
 
-Half a minute. One line a setting; the atlas is built before the clock starts and timed apart.
+A minute. One line a setting; the atlas is built before the clock starts and timed apart.
 """
 
 import concurrent.futures
 import time
 
 from jaxmedgen.data.phantoms import BrainCohort, Shapes
+from jaxmedgen.data.phantoms.digit_masks import DigitMasks
+from jaxmedgen.data.phantoms.ellipses import Ellipses
+from jaxmedgen.data.phantoms.fetal_skull import FetalSkull
+from jaxmedgen.data.phantoms.hippocampus import Hippocampi
+from jaxmedgen.data.phantoms.left_ventricle import LeftVentricles
+from jaxmedgen.data.phantoms.vessel_junctions import VesselJunctions
 from jaxmedgen.data.sources import Source
 
 
@@ -34,6 +40,12 @@ def main() -> None:
         ),
         "shapes 64^2": Shapes(16),
         "shapes 32^3": Shapes(16, (32,) * 3),
+        "fetal skulls 32^3 with 3 planes": FetalSkull(16),
+        "left ventricles 32^3, ED and ES": LeftVentricles(16, (32,) * 3),
+        "hippocampi 32^3": Hippocampi(16, (32,) * 3),
+        "vessel junctions 20^2": VesselJunctions(16, (20, 20)),
+        "digit-like masks 32^2": DigitMasks(16),
+        "ellipses 32^2": Ellipses(16),
     }
     for name, source in settings.items():
         start = time.perf_counter()

@@ -16,6 +16,7 @@ from jaxmedgen.experiments.remodelling import baselines, pictures, population
 from jaxmedgen.experiments.remodelling.evaluation import evaluate_classes
 from jaxmedgen.experiments.remodelling.navigation import walk
 from jaxmedgen.experiments.remodelling.outcome import observe
+from jaxmedgen.experiments.reproductions.hcm_vae import stalled_note
 from jaxmedgen.systems import base
 from jaxmedgen.systems.shape.lvae import LadderShapeVae
 from tests.systems.test_lvae import small
@@ -110,6 +111,12 @@ def test_thickening_of_true_shapes_is_the_true_thickening():
     assert found.correlation > 0.85 and found.inside() > 0.7
     assert np.nanargmax(found.segments) + 1 in (2, 3, 8, 9, 14)
     assert pictures.thickening_views(found).shape[-1] == 3
+
+
+def test_a_seed_whose_wall_encloses_nothing_is_named():
+    note = stalled_note(np.array([0.69, 0.63, 1.0]), [0.5, 0.6, float("nan")])
+    assert "The 0.773" in note and "includes seed 2," in note and "the mean is 0.66" in note
+    assert not stalled_note(np.array([0.7, 0.6]), [0.5, 0.6])
 
 
 def test_draws_of_a_class_have_its_moments():

@@ -1,11 +1,22 @@
 """Files appear whole or not at all: written beside their place, then renamed over it."""
 
 import contextlib
+import csv
+import io
 import os
 import pathlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
+
+
+def write_table(path: str | os.PathLike, rows: Sequence[Mapping[str, object]]) -> None:
+    """Writes a CSV whose header is the keys of the first row; the folder is made."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def write_atomically(

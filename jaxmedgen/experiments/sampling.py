@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.experiments.label_files import write_label_maps
+from jaxmedgen.experiments.remodelling import latent_files
 from jaxmedgen.experiments.runs import as_seen, open_run
 from jaxmedgen.experiments.samples import Layout, write_deformed, write_samples
 from jaxmedgen.experiments.shape_files import write_shapes
@@ -16,6 +17,7 @@ from jaxmedgen.systems.base import (
     CanCodeLabels,
     CanDeform,
     CanGenerate,
+    CanNavigate,
     CanReport,
     CanSample,
     CanTranslate,
@@ -86,6 +88,11 @@ def sample_run(
         write_translated(sources, system, variables, output, count, seed)
     elif isinstance(system, CanCodeLabels):
         write_label_maps(sources, system, variables, output, count, seed, method)
+    elif isinstance(system, CanNavigate) and (condition or method in latent_files.METHODS):
+        names = tuple(config.get("targets", sources.train.info.class_names))
+        return latent_files.write_latents(
+            sources, system, variables, names, output, count, seed, method, condition
+        )
     elif isinstance(system, CanGenerate):
         return write_shapes(sources, system, variables, output, count, seed, method, condition)
     else:

@@ -13,11 +13,18 @@ import numpy as np
 
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.nifti import write_volume
+from jaxmedgen.experiments.remodelling import latent_files
 from jaxmedgen.experiments.shape_generation import batch_of, draw_reported, interpolate, uncertainty
 from jaxmedgen.experiments.shape_scores import image_rows
 from jaxmedgen.nets.gaussian_heads import check_classes
 from jaxmedgen.report.pictures import save_png
-from jaxmedgen.systems.base import CanFollowGeodesics, CanGenerate, CanSampleVolume, PlayerVariables
+from jaxmedgen.systems.base import (
+    CanFollowGeodesics,
+    CanGenerate,
+    CanNavigate,
+    CanSampleVolume,
+    PlayerVariables,
+)
 from jaxmedgen.train.environment import write_json
 from jaxmedgen.types import Batch
 
@@ -57,6 +64,7 @@ def write_shapes(
     method = method or "prior"
     known = (*METHODS, *system.levels)
     if method not in known:
+        known = (*known, *(latent_files.METHODS if isinstance(system, CanNavigate) else ()))
         raise ValueError(f"--method {method}: choose one of {', '.join(known)}")
     told: dict[str, object] = {}
     held = sources.test if len(sources.test) else sources.train

@@ -1,6 +1,7 @@
 """Triangle meshes as shaded pictures, by matplotlib."""
 
 import matplotlib
+import matplotlib.cm
 import matplotlib.colors
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,6 +12,8 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from jaxmedgen.data.meshes import Mesh
 
 BONE = "#d9cdb4"
+_HUES = np.linspace(0.15, 1.0, 256)
+"""Part of the colour map that is used: its black end would look like shade."""
 _LIGHT = np.array([0.4, 0.6, 0.7]) / np.linalg.norm([0.4, 0.6, 0.7])
 
 
@@ -54,9 +57,30 @@ def render_mesh(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def colour_bar(largest: float | int, label: str, *, size: int = 200) -> UInt8[np.ndarray, "h w 3"]:
+    """The scale of `render_mesh`'s colours from 0 to `largest`, before the light.
+
+    Args:
+        largest: value of the hottest colour.
+        label: what is measured, with its unit.
+        size: pixels high.
+    """
+    figure = Figure(figsize=(0.7, 2), dpi=size / 2)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.06, 0.22, 0.88))
+    hues = matplotlib.colors.ListedColormap(matplotlib.colormaps["inferno"](_HUES))
+    norm = matplotlib.colors.Normalize(0, largest)
+    bar = figure.colorbar(matplotlib.cm.ScalarMappable(norm, hues), cax=axes)
+    bar.set_label(label, fontsize=6)
+    bar.ax.tick_params(labelsize=6)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def _colours(mesh: Mesh, largest: float | int | None) -> Float[np.ndarray, "f 3"]:
     if mesh.values is None:
         return np.tile(matplotlib.colors.to_rgb(BONE), (len(mesh.faces), 1))
     top = largest or float(mesh.values.max()) or 1.0
     values = np.clip(mesh.values[mesh.faces].mean(1) / top, 0, 1)
-    return matplotlib.colormaps["inferno"](0.15 + 0.85 * values)[:, :3]
+    low, high = _HUES[0], _HUES[-1]
+    return matplotlib.colormaps["inferno"](low + (high - low) * values)[:, :3]

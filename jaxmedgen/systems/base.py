@@ -250,6 +250,29 @@ class CanGenerate(Protocol):
 
 
 @runtime_checkable
+class CanNavigate(Protocol):
+    """Classifies shapes by the topmost of its latent levels, from which it decodes them."""
+
+    @property
+    def top(self) -> str:
+        """Name of the topmost level."""
+        ...
+
+    def scores(self, variables: PlayerVariables, z: Float[Array, " b d"]) -> Float[Array, " b k"]:
+        """Class scores before the softmax of vectors of the topmost level."""
+        ...
+
+    def decode_below(
+        self,
+        variables: PlayerVariables,
+        given: Mapping[str, Array],
+        noise: Mapping[str, Array] | None = None,
+    ) -> Float[Array, " b *s c"]:
+        """Shapes of the topmost level's vectors; lower levels at prior means, or drawn."""
+        ...
+
+
+@runtime_checkable
 class CanReport(Protocol):
     """Tells how its draws of the prior came about."""
 

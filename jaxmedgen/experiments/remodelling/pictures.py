@@ -13,9 +13,9 @@ from jaxmedgen.data.meshes import Mesh
 from jaxmedgen.experiments.remodelling.population import Thickening
 from jaxmedgen.metrics import ventricle_wall as wall
 from jaxmedgen.report.pictures import montage
-from jaxmedgen.report.surfaces import render_mesh
+from jaxmedgen.report.surfaces import colour_bar, render_mesh
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "rows columns 3"]
 COLOURS = ("#1f77b4", "#d62728")
 _ZOOM = 5
 
@@ -40,7 +40,7 @@ def shape_rows(shapes: Sequence[Float[np.ndarray, "d h w c"]]) -> Picture:
 def thickness_views(
     shapes: Sequence[Float[np.ndarray, "d h w"]], spacing: Sequence[float | int]
 ) -> Picture:
-    """Inner surfaces coloured by wall thickness in mm, seen from the septum; one scale for all."""
+    """Inner surfaces coloured by wall thickness, seen from the septum; one scale in mm for all."""
     surfaces = [wall.wall_surface(s, spacing) for s in shapes]
     largest = max(float(np.percentile(s.thickness, 99)) for s in surfaces)
     views = [
@@ -53,7 +53,8 @@ def thickness_views(
         )
         for s in surfaces
     ]
-    return montage(views, columns=len(views))
+    scale = colour_bar(largest, "wall thickness, mm", size=280)
+    return montage([*views, scale], columns=len(views) + 1)
 
 
 def bulls_eyes(maps: Mapping[str, Float[np.ndarray, "levels angles"]]) -> Picture:

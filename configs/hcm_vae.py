@@ -4,6 +4,7 @@
     bin/train --config configs/hcm_vae.py:cpu --workdir work/hcm_vae
     bin/train --config configs/hcm_vae.py:cpu,arm=cnn --workdir work/hcm_cnn
     bin/evaluate --workdir work/hcm_vae
+    bin/sample --workdir work/hcm_vae --method navigate --output work/walk
 
 Sizes:
     cpu  ventricles 32^3, ED and ES (240), channels 8-16-32, 64 dimensions, batch 8, 1000 steps;

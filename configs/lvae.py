@@ -5,6 +5,7 @@
     bin/train --config configs/lvae.py:cpu,data=hippocampus --workdir work/lvae_hippocampus
     bin/evaluate --workdir work/lvae
     bin/sample --workdir work/lvae --count 16 --output work/hearts
+    bin/sample --workdir work/lvae --condition HCM --count 16 --output work/diseased
 
 Sizes:
     cpu  ventricles 32^3, ED and ES (240), channels 8-16-32, z (32, 16, 2), batch 8, 1500 steps;

@@ -13,6 +13,8 @@ A trained model of deformations (configs/it_vae.py) moves its training subjects 
 one that translates (configs/genseg.py) shows its test subjects in every domain.
 A trained VAE of shapes (configs/vae.py) draws from its prior, for a --condition if it has one;
 how a trained run of configs/rhvae.py draws is set by --config.sampling.KEY=VALUE.
+One with a classifier (configs/hcm_vae.py, configs/lvae.py) draws hearts of a class, walks to the
+disease (navigate) and shows its latent space (space), with walls in mm and by AHA segment.
 
 examples:
   bin/sample --config configs/synthseg.py --count 8 --output work/samples
@@ -20,6 +22,8 @@ examples:
   bin/sample --workdir work/cardiac --count 100 --layout nnunet --output work/Dataset900_Synthetic
   bin/sample --workdir work/cvae --condition 3 --count 16 --output work/threes
   bin/sample --workdir work/vae --method interpolation --count 8 --output work/between
+  bin/sample --workdir work/lvae --condition HCM --count 16 --output work/diseased
+  bin/sample --workdir work/lvae --method navigate --output work/walk
   bin/sample --workdir work/rhvae --config.sampling.prior=walk --count 16 --output work/walked
   bin/sample --workdir work/cardiac --labels labels/ --style scan.nii.gz --output work/restyled
 """
@@ -46,10 +50,13 @@ def main(arguments: Sequence[str]) -> int:
         default="",
         help="of models of label maps: equalised, between, targeted, pathology, elastic, "
         "right_elastic or morphology; of VAEs of shapes: prior, interpolation, uncertainty, or the "
-        "latent level that alone is random",
+        "latent level that alone is random; of shapes with a classifier also navigate, space, kde",
     )
     parser.add_argument(
-        "--condition", default="", help="of conditional VAEs: a class, or numbers such as 1,0.5"
+        "--condition",
+        default="",
+        help="of conditional VAEs: a class, or numbers such as 1,0.5; of shapes with a classifier: "
+        "a class by name or number",
     )
     options = parser.parse_args(arguments)
     if options.count < 1:

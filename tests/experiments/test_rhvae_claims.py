@@ -1,11 +1,14 @@
 """Claims on manifold sampling: every seed must hold, means decide the size."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmedgen.experiments.classification import Scores
 from jaxmedgen.experiments.reproductions import rhvae
 from jaxmedgen.experiments.reproductions.manifold import digits, junctions
+from jaxmedgen.experiments.reproductions.manifold.pictures import longest_detour
 from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.ops.riemannian_metric import metric_of_factors
 
 
 def scores(vae, prior, manifold, raw_vae, raw_manifold):
@@ -27,6 +30,17 @@ def test_claims_are_paired_by_seed():
     looks = {("rhvae", 0): {"median eigenvalue": 0.4}, ("exact", 0): {"median eigenvalue": 0.01}}
     reference, exact = rhvae.geometry_claims(looks)
     assert not reference.holds and abs(reference.measured - 2.5) < 1e-9 and exact.holds
+
+
+def test_the_way_that_is_shown_goes_round_the_hole():
+    """Nine centroids on three quarters of a circle of radius 2, T = 0.8."""
+    angle = np.linspace(0, 1.5 * np.pi, 9)
+    ring = jnp.asarray(2 * np.stack([np.cos(angle), np.sin(angle)], -1), jnp.float32)
+    metric = metric_of_factors(ring, jnp.tile(jnp.eye(2), (9, 1, 1)), 0.8, 1e-3)
+    path, line = longest_detour(metric)
+    np.testing.assert_allclose(path[[0, -1]], line[[0, -1]], atol=1e-5)
+    assert np.linalg.norm(line, axis=-1).min() < 1.5  # through the hole
+    assert np.linalg.norm(path, axis=-1).min() > 1.5  # along the circle
 
 
 def test_digits_are_compared_as_published(tmp_path):

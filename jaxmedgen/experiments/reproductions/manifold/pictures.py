@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxmedgen.experiments.classification import labelled_images
 from jaxmedgen.experiments.reproductions.manifold.junctions import images
 from jaxmedgen.experiments.reproductions.trained_model import TrainedModel
-from jaxmedgen.ops.metric_shooting import geodesic_between
+from jaxmedgen.ops.metric_shooting import geodesic_between, path_energy
 from jaxmedgen.ops.riemannian_metric import CentroidMetric, inverse_log_volume
 from jaxmedgen.report.pictures import montage
 
@@ -56,13 +56,7 @@ def latent_plane(model: TrainedModel, kind: int) -> tuple[Picture, Picture]:
         )
         for prior in ("manifold", "wrapped", "normal")
     }
-    angle = np.argsort(np.arctan2(*(centroids - centroids.mean(0)).T))
-    ends = centroids[angle[0]], centroids[angle[len(angle) // 3]]
-    path = np.asarray(
-        jax.jit(lambda a, b: geodesic_between(metric, a, b))(ends[0][None], ends[1][None])
-    )[:, 0]
-    t = np.linspace(0, 1, len(path))[:, None]
-    line = ((1 - t) * ends[0] + t * ends[1]).astype(np.float32)
+    path, line = longest_detour(metric)
 
     figure = matplotlib.figure.Figure(figsize=(9.6, 3.4), layout="constrained", dpi=110)
     for number, (prior, points) in enumerate(draws.items()):
@@ -87,6 +81,28 @@ def latent_plane(model: TrainedModel, kind: int) -> tuple[Picture, Picture]:
     )
     images = np.asarray(jax.jit(system.decode)(variables, where))[kind]
     return plane, montage([_large(image) for image in images], columns=ways.shape[1], gap=1)
+
+
+def longest_detour(
+    metric: CentroidMetric,
+) -> tuple[Float[np.ndarray, "p d"], Float[np.ndarray, "p d"]]:
+    """The geodesic and the straight line between two centroids that differ most in length.
+
+    The ends lie across a hole of the data: the line is dear there, the geodesic goes round it.
+    """
+    centroids = metric.centroids
+    first, second = np.triu_indices(len(centroids), 1)
+
+    @jax.jit
+    def ways(start, end):
+        path = geodesic_between(metric, start, end)
+        t = jnp.linspace(0.0, 1.0, len(path))[:, None, None]
+        line = (1 - t) * start + t * end
+        return path, line, path_energy(metric, path)[1] / path_energy(metric, line)[1]
+
+    path, line, ratio = map(np.asarray, ways(centroids[first], centroids[second]))
+    chosen = int(np.nanargmin(ratio))
+    return path[:, chosen], line[:, chosen]
 
 
 def _large(image):

@@ -114,7 +114,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 "shape": shape,
                 "spacing": "fit",
                 "crop_to_nonzero": True,
-                "normalization": "zscore",
+                # Hemispheres are scaled when they are cut, by all channels jointly as published.
+                "normalization": "none" if brains else "zscore",
                 # Images with a digit; patients of hemispheres.
                 "train": train,
                 "validation": (4 if small else 21) if brains else (100 if small else 500),
@@ -169,6 +170,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 "joint_latent": True,
                 "staged": arm == "staged" or chosen["skips"] == "places",
                 "weight_sum": 0.0,  # weights are rescaled to this sum
+                # True measures the mutual information of c and u also where it has no weight.
+                "measure_information": False,
                 "reversal": 0.1 if arm == "reversal" else 0.0,
                 "weights": {
                     "image": 50.0,

@@ -10,6 +10,10 @@ EXAMPLE = """Segments a scan or a folder of scans: NIfTI in, NIfTI out on the sc
 With several channels, the files of a case are NAME_0000.nii.gz, NAME_0001.nii.gz, ...
 With --reference (a label file or folder of the same names) Dice and distances are reported too.
 
+Models of 2D images segment volumes slice by slice; one of hemispheres (configs/genseg.py) segments
+both and joins them. With --translate, a model that translates (configs/genseg.py) writes the scans
+as they would be in another domain: absence is without the finding.
+
 A model of volumes from planes (configs/hcvae.py) takes a folder of NAME_axial.nii.gz,
 NAME_sagittal.nii.gz, NAME_coronal.nii.gz, of which some may be missing, and writes the volume, its
 uncertainty, a surface mesh (STL, VTK) and biometry.json.
@@ -20,6 +24,7 @@ CASE_ES.nii.gz and writes probabilities.csv (of every class) and the shapes as t
 examples:
   bin/predict --workdir work/unet --input scan.nii.gz --output segmented/
   bin/predict --workdir work/hcvae --input planes/ --output skulls/
+  bin/predict --workdir work/brats --input scans/ --translate absence --output healthy/
   bin/predict --workdir work/unet --input scans/ --output segmented/ --reference labels/
 """
 
@@ -42,6 +47,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--orientation", help="what the voxel axes really are, such as LIA, where headers are wrong"
     )
+    parser.add_argument(
+        "--translate",
+        metavar="DOMAIN",
+        default="",
+        help="write the scans as they would be in this domain, such as absence, instead",
+    )
     options = parser.parse_args(arguments)
     prepare_jax()
 
@@ -59,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         orientation=options.orientation,
         largest=options.largest,
         holes=options.fill_holes,
+        target=options.translate,
         console=Console(),
     )
     return 0

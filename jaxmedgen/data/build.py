@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxmedgen.data.folders import FolderSource
-from jaxmedgen.data.hemispheres import hemisphere_parts, hemisphere_subjects
+from jaxmedgen.data.hemispheres import (
+    finding_of,
+    hemisphere_parts,
+    hemisphere_settings,
+    hemisphere_subjects,
+)
 from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.mnist import digit_parts
@@ -43,6 +48,7 @@ from jaxmedgen.data.sources import (
 )
 from jaxmedgen.data.splits import first_patients, train_test_split
 from jaxmedgen.data.stacks import stack_samples
+from jaxmedgen.data.unpaired import Origin
 
 KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
@@ -124,10 +130,7 @@ def build_sources(data: Any) -> Sources:
     elif data.kind == "cluttered_digits":
         parts = cluttered_parts(data)
     elif data.kind == "hemispheres":
-        volumes = hemisphere_subjects(data)
-        parts = hemisphere_parts(
-            data, split_source(folder_source(volumes), volumes) if data.folder else _brain(volumes)
-        )
+        parts = _hemispheres(data)
     elif data.kind == "short_axis_stack":
         parts = short_axis_stack_parts(data)
     elif data.kind == "mnist":
@@ -242,6 +245,21 @@ def _brain(data: Any) -> tuple[Source, Source, Source]:
         for size, start, site in zip(counts, starts, sites)
     )
     return tuple(in_memory(cohort) for cohort in cohorts)
+
+
+def _hemispheres(data: Any) -> tuple[Source, Source, Source]:
+    """Slices of volumes, one hemisphere each, and how new volumes are cut likewise."""
+    volumes = hemisphere_subjects(data)
+    prepared, label_map = preprocessing(volumes), None
+    if data.folder:
+        folder = folder_source(volumes)
+        prepared, label_map = folder.preprocessing, folder.label_map
+        subjects = split_source(folder, volumes)
+    else:
+        subjects = _brain(volumes)
+        prepared = dataclasses.replace(prepared, spacing=subjects[0].info.spacing)
+    finding = finding_of(subjects[0].info, hemisphere_settings(data))
+    return hemisphere_parts(data, subjects, Origin(prepared, finding, label_map))
 
 
 def _lesions(data: Any) -> tuple[Source, Source, Source]:

@@ -20,9 +20,10 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.data.bias_field import without_bias_field
 from jaxmedgen.data.semi_labelled import semi_labelled
-from jaxmedgen.data.sources import ArraySource, Source
-from jaxmedgen.data.unpaired import Pairs, Unpaired
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source
+from jaxmedgen.data.unpaired import Origin, Pairs, Unpaired
 
+_RINGING = 0.01  # of the brightest difference from the background
 _WIDTH = 5.0  # standard deviations of the brain that become 1
 
 
@@ -59,22 +60,14 @@ def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
     Raises:
         ValueError: images of less than three axes, or a label value that is no class.
     """
-    classes = source.info.num_classes
-    finding = settings.finding or (classes - 1,)
-    if any(not 0 < k < classes for k in finding):
-        raise ValueError(
-            f"finding={finding}: the data set's foreground classes are 1..{classes - 1}"
-        )
+    finding = finding_of(source.info, settings)
     present, absent, names, places = [], [], [], []
     for number, case in enumerate(source.info.case_names):
         record = source[number]
         image, label = np.asarray(record["image"]), np.isin(record["label"], finding)
         if label.ndim != 3:
             raise ValueError(f"subject {case} has {label.ndim} axes: hemispheres need volumes")
-        brain = (image != image[:1, :1, :1]).any(-1)
-        if settings.bias_field:
-            image = without_bias_field(image, brain)
-        image = normalised(image, brain, channelwise=settings.channelwise)
+        image, brain, _ = scaled_brain(image, settings)
         for z in range(label.shape[2]):
             place = np.float32(z / max(label.shape[2] - 1, 1))
             for side, columns in zip("RL", halves(label.shape[0])):
@@ -93,6 +86,46 @@ def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
     return Unpaired(tuple(present), tuple(absent), tuple(names), tuple(places))
 
 
+def finding_of(info: DatasetInfo, settings: HemisphereSettings) -> tuple[int, ...]:
+    """The label values of volumes that are the finding.
+
+    Raises:
+        ValueError: one of them is no foreground class.
+    """
+    finding = tuple(settings.finding) or (info.num_classes - 1,)
+    if any(not 0 < k < info.num_classes for k in finding):
+        raise ValueError(
+            f"finding={finding}: the data set's foreground classes are 1..{info.num_classes - 1}"
+        )
+    return finding
+
+
+def scaled_brain(
+    image: Float[np.ndarray, "x y z c"], settings: HemisphereSettings
+) -> tuple[
+    Float[np.ndarray, "x y z c"], Bool[np.ndarray, "x y z"], tuple[np.ndarray, np.ndarray] | None
+]:
+    """A volume as its slices are shown, its brain, and ``(shift, scale)`` of the intensities.
+
+    The brain is what differs from the first corner in some channel by more than a hundredth of the
+    brightest: splines of a resampled volume ring a little around it. Shift and scale, for
+    ``shown * scale + shift``, are None where bias fields were corrected.
+
+    Raises:
+        ValueError: a volume without a brain.
+    """
+    difference = np.abs(image - image[:1, :1, :1])
+    brain = (difference > _RINGING * difference.max((0, 1, 2))).any(-1)
+    if settings.bias_field:
+        brain &= (image > 0).all(-1)
+        image = without_bias_field(image, brain)
+    if not brain.any():
+        raise ValueError("a volume is constant: hemispheres need brain-extracted scans")
+    shift, scale = brain_scale(image, brain, channelwise=settings.channelwise)
+    shown = normalised(image, brain, channelwise=settings.channelwise)
+    return shown, brain, None if settings.bias_field else (shift, scale)
+
+
 def halves(width: int) -> tuple[slice, slice]:
     """Columns of either side; of an odd number both have the middle one."""
     return slice(0, (width + 1) // 2), slice(width // 2, width)
@@ -108,19 +141,33 @@ def normalised(
         brain: where the brain is.
         channelwise: mean and deviation of each channel, not of all jointly.
     """
+    mean, width = brain_scale(image, brain, channelwise=channelwise)
+    return np.where(brain[..., None], (image - mean) / width, 0.0).astype(np.float32)
+
+
+def brain_scale(
+    image: Float[np.ndarray, "*s c"], brain: Bool[np.ndarray, "*s"], *, channelwise: bool = False
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """``(mean, 5 std)`` of the brain, of all channels jointly or of each."""
     values = image[brain].astype(np.float64)
     axes = 0 if channelwise else None
-    mean, deviation = values.mean(axes), np.maximum(values.std(axes), 1e-6)
-    scaled = (image - mean) / (_WIDTH * deviation)
-    return np.where(brain[..., None], scaled, 0.0).astype(np.float32)
+    width = _WIDTH * np.maximum(values.std(axes), 1e-6)
+    return np.asarray(values.mean(axes)), np.asarray(width)
 
 
 def hemisphere_subjects(data: Any) -> ConfigDict:
     """The ``data`` group for the volumes that slices of ``data.shape`` are cut from.
 
     Raises:
-        ValueError: the volumes' hemispheres do not have that shape.
+        ValueError: the volumes' hemispheres do not have that shape, or a folder's scans would be
+            scaled twice, first each channel by itself.
     """
+    if data.folder and data.normalization != "none":
+        raise ValueError(
+            f"data.normalization={data.normalization} scales each channel by itself before "
+            "hemispheres are scaled: set data.normalization=none (data.channelwise=True scales "
+            "each channel by its own mean and deviation)"
+        )
     volume = tuple(data.volume)
     if len(volume) != 3 or tuple(data.shape) != (volume[1], (volume[0] + 1) // 2):
         raise ValueError(
@@ -132,7 +179,27 @@ def hemisphere_subjects(data: Any) -> ConfigDict:
     return group
 
 
-def hemisphere_parts(data: Any, subjects: Sequence[Source]) -> tuple[Source, Source, Source]:
+def hemisphere_settings(data: Any) -> HemisphereSettings:
+    """Those of a configuration's ``data`` group."""
+    return HemisphereSettings(
+        tuple(data.finding), data.sick, data.brain, data.channelwise, data.bias_field
+    )
+
+
+def sick_slices(source: Source, settings: HemisphereSettings) -> tuple[Unpaired, DatasetInfo]:
+    """All hemispheres that can be used, and what the data set of those with a finding is."""
+    found = hemispheres(source, settings)
+    return found, dataclasses.replace(
+        source.info,
+        class_names=("background", "lesion"),
+        spacing=(source.info.spacing[1], source.info.spacing[0]),
+        case_names=found.names,
+    )
+
+
+def hemisphere_parts(
+    data: Any, subjects: Sequence[Source], origin: Origin | None = None
+) -> tuple[Source, Source, Source]:
     """Training pairs, validation and test slices with a finding, of subjects split already.
 
     Whole patients keep their masks, up to about a share ``data.labelled`` of the slices.
@@ -140,29 +207,21 @@ def hemisphere_parts(data: Any, subjects: Sequence[Source]) -> tuple[Source, Sou
     Args:
         data: a configuration's ``data`` group.
         subjects: training, validation and test subjects.
+        origin: how new volumes are cut likewise, where that is wanted.
 
     Raises:
         ValueError: there are no images of one kind to train on.
     """
-    settings = HemisphereSettings(
-        tuple(data.finding), data.sick, data.brain, data.channelwise, data.bias_field
-    )
-    parts = []
+    settings, parts = hemisphere_settings(data), []
     for number, source in enumerate(subjects):
-        found = hemispheres(source, settings)
-        info = dataclasses.replace(
-            source.info,
-            class_names=("background", "lesion"),
-            spacing=(source.info.spacing[1], source.info.spacing[0]),
-            case_names=found.names,
-        )
+        found, info = sick_slices(source, settings)
         if number == 0:
             if not found.present or not found.absent:
                 raise ValueError(
                     f"{len(found.present)} hemispheres with a lesion and {len(found.absent)} "
                     "without: both are needed; lower data.sick or data.brain, or add subjects"
                 )
-            pairs = Pairs(found, info)
+            pairs = Pairs(found, info, origin)
             parts.append(
                 semi_labelled(pairs, data.labelled, seed=data.seed, patient=patient_of_slice)
             )

@@ -1,10 +1,27 @@
 """Images of two domains that belong to nobody in common, shown side by side for training."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
+from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where slices were cut: what it takes to do the same with a new volume.
+
+    Attributes:
+        preprocessing: that brings a volume onto the grid that slices are cut from, fitted.
+        finding: the volumes' label values that are the finding.
+        label_map: file value -> label value of the volumes, where files have others.
+    """
+
+    preprocessing: Preprocessing
+    finding: tuple[int, ...]
+    label_map: Mapping[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +51,12 @@ class Pairs:
     Attributes:
         parts: the images.
         dataset: of the images with a finding.
+        origin: of images that are slices of volumes, or None.
     """
 
     parts: Unpaired
     dataset: DatasetInfo
+    origin: Origin | None = None
 
     @property
     def info(self) -> DatasetInfo:

@@ -125,8 +125,16 @@ def evaluate_source(
     variables: PlayerVariables,
     source: Source,
     stop: StopSignal | None = None,
+    watch: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> Iterator[CaseResult]:
     """Predicts and scores every subject of a labelled source, one at a time.
+
+    Args:
+        predictor: compiled.
+        variables: by player.
+        source: labelled subjects.
+        stop: a signal catcher.
+        watch: is shown the class probabilities and the label of every subject.
 
     Raises:
         Interrupted: `stop` was set.
@@ -137,8 +145,13 @@ def evaluate_source(
         missing = [key for key in ("image", "label") if key not in record]
         if missing:
             raise ValueError(f"subject {name} has no {' and no '.join(missing)} to evaluate")
-        prediction = predictor(variables, np.asarray(record["image"]), stop)
         label = np.asarray(record["label"])
+        if watch is None:
+            prediction = predictor(variables, np.asarray(record["image"]), stop)
+        else:
+            probabilities = predictor.probabilities(variables, np.asarray(record["image"]))
+            watch(probabilities, label)
+            prediction = probabilities.argmax(-1).astype(np.int32)
         scores = evaluate_case(prediction, label, source.info.class_names, source.info.spacing)
         yield CaseResult(name, scores, np.asarray(record["image"]), label, prediction)
 

@@ -1,6 +1,5 @@
 """Scans in, label maps out: each on the grid, orientation and affine of its own scan."""
 
-import dataclasses
 import pathlib
 
 import numpy as np
@@ -10,15 +9,15 @@ from rich.console import Console
 from jaxmedgen.data.layouts import Case, discover
 from jaxmedgen.data.nifti import Volume, read_volume, stem, write_like
 from jaxmedgen.data.postprocess import fill_holes, keep_largest_component
-from jaxmedgen.data.preprocess import invert_to_label
 from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
 from jaxmedgen.experiments.reconstruction.files import reconstruct_files
 from jaxmedgen.experiments.remodelling.files import classify_files
 from jaxmedgen.experiments.runs import TrainedRun, open_run, write_scores
 from jaxmedgen.experiments.training import predictor
+from jaxmedgen.experiments.volume_slices import segment, translate
 from jaxmedgen.metrics.segmentation import evaluate_case
-from jaxmedgen.report.pictures import save_png, three_planes
+from jaxmedgen.report.pictures import montage, save_png, three_planes
 from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanGenerate, CanPredict
 from jaxmedgen.train.environment import write_json
 
@@ -34,9 +33,12 @@ def predict_files(
     orientation: str | None = None,
     largest: bool = False,
     holes: bool = False,
+    target: str = "",
     console: Console,
 ) -> dict[str, Scores]:
-    """Segments a scan or a folder of scans, or builds volumes from planes.
+    """Segments a scan or a folder of scans, translates them, or builds volumes from planes.
+
+    Models of 2D images take volumes too, slice by slice (`volume_slices`).
 
     What a model of volumes from planes reads and writes is in `reconstruction.files`, a classifier
     of shapes in `remodelling.files`.
@@ -52,6 +54,7 @@ def predict_files(
         orientation: what the files' voxel axes really are (``LIA``), where headers are wrong.
         largest: keep the largest connected foreground only; volumes from planes always do.
         holes: fill background that foreground encloses.
+        target: writes the scans as a translating system shows them in this domain instead.
         console: where to print.
 
     Returns:
@@ -59,7 +62,7 @@ def predict_files(
 
     Raises:
         DataError: a file is missing or broken, or channels do not match.
-        ValueError: the run's system does not segment.
+        ValueError: the run's system does not segment, or not translate.
     """
     run = open_run(workdir)
     if isinstance(run.system, CanBuildVolume):
@@ -71,13 +74,14 @@ def predict_files(
     if of_shapes and not isinstance(run.system, CanPredict):
         classify_files(run, source, output, kind=kind, console=console)
         return {}
-    if not isinstance(run.system, CanPredict):
+    if not isinstance(run.system, CanPredict) and not target:
         raise ValueError(f"{run.config.system} does not segment")
     cases = _cases(source, max(len(run.info.channel_names), 1))
     variables, step = run.variables(kind)
-    predict = predictor(run.system, run.config)
+    predict = None if target else predictor(run.system, run.config)
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "labels.json", dict(enumerate(run.info.class_names)))
+    if not target:
+        write_json(output / "labels.json", dict(enumerate(run.info.class_names)))
     scores: dict[str, Scores] = {}
     for number, case in enumerate(cases, start=1):
         volumes = [read_volume(path) for path in case.images]
@@ -86,19 +90,24 @@ def predict_files(
         if turn is not None:
             image = orientations.apply_orientation(image, turn)
             spacing = tuple(spacing[int(j)] for j in np.argsort(turn[:, 0]))
-        # Not cut to the training volumes' shape: a larger scan is segmented to its ends.
-        whole = dataclasses.replace(run.preprocessing, shape=None)
-        record, grid = whole.apply(spacing, image=image)
-        probabilities = predict.probabilities(variables, record["image"], flips=flips)
-        label = invert_to_label(probabilities, grid)
+        if target:
+            made = translate(run, variables, image, tuple(spacing), target)
+            pictures = [three_planes(x, spacing=spacing) for x in (image, made)]
+            save_png(output / f"{case.name}.png", montage(pictures, columns=2))
+            for path, volume, channel in zip(case.images, volumes, np.moveaxis(made, -1, 0)):
+                if turn is not None:
+                    channel = orientations.apply_orientation(channel, _back(turn))
+                write_like(output / f"{stem(path)}.nii.gz", channel, volume)
+            console.print(f"{number}/{len(cases)}  {output / case.name}", highlight=False)
+            continue
+        label = segment(run, predict, variables, image, tuple(spacing), flips=flips)
         if largest:
             label = keep_largest_component(label)
         if holes:
             label = fill_holes(label)
         save_png(output / f"{case.name}.png", three_planes(image, label, spacing=spacing))
         if turn is not None:
-            back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), turn)
-            label = orientations.apply_orientation(label, back)
+            label = orientations.apply_orientation(label, _back(turn))
         path = output / f"{case.name}.nii.gz"
         write_like(path, label.astype(np.uint8), volumes[0])
         console.print(f"{number}/{len(cases)}  {path}", highlight=False)
@@ -143,6 +152,10 @@ def true_orientation(volume: Volume, codes: str) -> np.ndarray:
     for (axis, flip), (real_axis, real_flip) in zip(header, real):
         turned[int(axis)] = real_axis, real_flip * flip
     return turned
+
+
+def _back(turn: np.ndarray) -> np.ndarray:
+    return orientations.ornt_transform(orientations.axcodes2ornt("RAS"), turn)
 
 
 def _cases(source: pathlib.Path, channels: int) -> list[Case]:

@@ -1,7 +1,6 @@
 """Runs in work folders: train one, open a trained one, score it."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 
@@ -13,16 +12,18 @@ from rich.console import Console
 
 from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
-from jaxmedgen.data.build import Sources, build_sources, folder_source, preprocessing
-from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.build import Sources, build_sources, folder_source
+from jaxmedgen.data.hemispheres import hemisphere_settings, sick_slices
 from jaxmedgen.data.label_images import LabelImages
 from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.planes import PlaneFolder
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.shape_parts import has_classes, shape_folder
-from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source, relabel, subset
+from jaxmedgen.data.unpaired import Origin
 from jaxmedgen.experiments.atlas import write_atlas
+from jaxmedgen.experiments.data_description import describe_data, read_description
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
 from jaxmedgen.experiments.groupwise import evaluate_alignment
 from jaxmedgen.experiments.reconstruction.evaluation import evaluate_volumes
@@ -31,6 +32,7 @@ from jaxmedgen.experiments.samples import write_samples
 from jaxmedgen.experiments.shape_scores import evaluate_shapes
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
 from jaxmedgen.metrics import tables
+from jaxmedgen.metrics.global_dice import GlobalDice
 from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import (
     CanAlign,
@@ -44,7 +46,6 @@ from jaxmedgen.systems.base import (
     evaluation_variables,
 )
 from jaxmedgen.train.checkpoint import Checkpointer
-from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.metrics_log import MetricsLog
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.trainable import FitResult
@@ -56,7 +57,10 @@ _SHOWN = 3
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A run's configuration, data description and system, with weights on demand."""
+    """A run's configuration, data description and system, with weights on demand.
+
+    Where the run was trained on slices of hemispheres, `origin` is how volumes are cut into them.
+    """
 
     workdir: pathlib.Path
     config: ConfigDict
@@ -64,9 +68,14 @@ class TrainedRun:
     preprocessing: Preprocessing
     system: System
     label_map: Mapping[int, int] | None = None
+    origin: Origin | None = None
 
     def remap(self, label: np.ndarray) -> np.ndarray:
         """File values -> predicted classes, as in the training data."""
+        if self.origin is not None:
+            if self.origin.label_map is not None:
+                label = remap(label, self.origin.label_map)
+            return np.isin(label, self.origin.finding).astype(np.int32)
         if self.label_map is not None:
             label = remap(label, self.label_map)
         if self.config.data.target_of:
@@ -133,38 +142,6 @@ def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path
     write_volume(folder / f"{case.case}.nii.gz", case.prediction.astype(np.uint8), affine)
 
 
-def describe_data(
-    workdir: pathlib.Path, info: DatasetInfo, config: ConfigDict, source: Source
-) -> None:
-    """Writes ``dataset.json``: what prediction must know of the training data."""
-    folder = _folder_of(source)
-    write_json(
-        workdir / "dataset.json",
-        {
-            "class_names": info.class_names,
-            "channel_names": info.channel_names,
-            "spacing": info.spacing,
-            "preprocessing": json.loads(fitted_preprocessing(config, source).to_json()),
-            "label_map": None if folder is None else folder.label_map,
-        },
-    )
-
-
-def fitted_preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
-    """The preprocessing that brings new scans to where `source`'s subjects are."""
-    folder = _folder_of(source)
-    if folder is not None:
-        return folder.preprocessing
-    return dataclasses.replace(preprocessing(config.data), spacing=source.info.spacing)
-
-
-def _folder_of(source: Source) -> FolderSource | None:
-    """The folder that `source` is a part or a relabelling of, if it is one."""
-    while not isinstance(source, FolderSource) and hasattr(source, "source"):
-        source = source.source
-    return source if isinstance(source, FolderSource) else None
-
-
 def open_run(workdir: pathlib.Path, overrides: Mapping[str, str] | None = None) -> TrainedRun:
     """Opens a trained run.
 
@@ -192,13 +169,8 @@ def open_run(workdir: pathlib.Path, overrides: Mapping[str, str] | None = None) 
                 "'sampling' may change"
             )
         configuration.set_value(config, key, value)
-    data = json.loads(paths[1].read_text())
-    info = DatasetInfo(
-        tuple(data["class_names"]), tuple(data["channel_names"]), tuple(data["spacing"]), ()
-    )
-    prepared = Preprocessing.from_json(json.dumps(data["preprocessing"]))
-    stored = data.get("label_map")
-    label_map = None if stored is None else {int(value): k for value, k in stored.items()}
+    data = read_description(paths[1])
+    info = data.info
     try:
         system = build_system(config, info)
     except AttributeError as error:
@@ -209,7 +181,9 @@ def open_run(workdir: pathlib.Path, overrides: Mapping[str, str] | None = None) 
             f"{paths[0]} has no setting {setting}, which this version asks for: train the run "
             "again, or add the setting from configs/"
         ) from error
-    return TrainedRun(workdir, config, info, prepared, system, label_map)
+    return TrainedRun(
+        workdir, config, info, data.preprocessing, system, data.label_map, data.origin
+    )
 
 
 def evaluate_run(
@@ -217,7 +191,8 @@ def evaluate_run(
 ) -> list[CaseResult]:
     """Scores a run on its test subjects, or on another labelled folder.
 
-    Writes ``evaluation.json``, ``evaluation.csv``, pictures in ``predictions/`` and, for the run's
+    Of 2D images the global soft Dice (`metrics.global_dice`) goes with the cases' scores. Writes
+    ``evaluation.json``, ``evaluation.csv``, pictures in ``predictions/`` and, for the run's
     own test subjects, a ``test`` line in ``metrics.jsonl``.
 
     Raises:
@@ -250,16 +225,27 @@ def evaluate_run(
         raise ValueError("there are no test subjects: set config.data.test, or give --data")
     variables, step = run.variables(kind)
     predict = predictor(run.system, run.config)
-    results, cases = [], {}
-    for result in evaluate_source(predict, variables, source):
+    results, cases, overlap = [], {}, GlobalDice(run.info.num_classes)
+
+    def watch(probabilities, label):
+        nonlocal overlap
+        overlap = overlap.add(probabilities, label)
+
+    images = len(run.info.spacing) == 2  # a case is small: sums over all of them tell more
+    for result in evaluate_source(predict, variables, source, watch=watch if images else None):
         results.append(result)
         cases[result.case] = result.scores
         save_case(result, run.info.spacing, workdir / "predictions")
-    write_scores(cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing)
+    soft = {"global_soft_dice": overlap.value} if images else {}
+    write_scores(
+        cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing, **soft
+    )
+    if images:
+        console.print(f"global soft Dice of {len(cases)} images: {overlap.value:.4f}")
     if data is None:
         log = MetricsLog(workdir, rescored=step)
         dice = [r.dice for r in results]
-        log.write(step, "test", {"dice": float(np.nanmean(dice)) if dice else float("nan")})
+        log.write(step, "test", {"dice": float(np.nanmean(dice)) if dice else float("nan"), **soft})
         log.close()
     return results
 
@@ -286,6 +272,10 @@ def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
         config.data.kind, config.data.folder = "folder", data
     if has_classes(data):
         return shape_folder(config.data, run.info)
+    if run.origin is not None:
+        volumes = folder_source(config.data, run.origin.preprocessing)
+        found, info = sick_slices(volumes, hemisphere_settings(run.config.data))
+        return ArraySource(found.present, info)
     source = folder_source(config.data, run.preprocessing)
     if config.data.target_of:
         source = relabel(source, config.data.target_of, config.data.target_names)

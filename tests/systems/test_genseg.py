@@ -106,27 +106,39 @@ def prepared():
     return system, variables, batch, inputs
 
 
-def test_losses_of_the_players_do_not_touch(prepared):
-    """The discriminators' loss has no gradient in the generator; either has all of its own."""
+def test_the_discriminators_loss_does_not_touch_the_generator(prepared):
+    """It has no gradient there; no player is updated twice."""
     system, variables, _, inputs = prepared
-    judge, *_, make = system.objectives()
+    judge = system.objectives()[0]
     names = [name for objective in system.objectives() for name in objective.updates]
     assert sorted(names) == sorted(system.players())
 
-    def gradients(variables):
-        def value(params, objective):
-            full = {n: {**v, "params": params[n]} for n, v in variables.items()}
-            return objective.loss(inputs.replace(variables=full))[0]
+    def gradient(params):
+        full = {n: {**v, "params": params[n]} for n, v in variables.items()}
+        return judge.loss(inputs.replace(variables=full))[0]
 
-        params = {n: v["params"] for n, v in variables.items()}
-        return [jax.grad(value)(params, objective) for objective in (judge, make)]
+    params = {n: v["params"] for n, v in variables.items()}
+    found = jax.jit(jax.grad(gradient), compiler_options=QUICKLY)(params)
+    used = {n: any(np.any(x) for x in jax.tree.leaves(g)) for n, g in found.items()}
+    assert [name for name in used if used[name]] == ["discriminator"]
 
-    found = jax.jit(gradients, compiler_options=QUICKLY)(variables)
-    for objective, gradient in zip((judge, make), found):
-        used = {n: [bool(np.any(x)) for x in jax.tree.leaves(g)] for n, g in gradient.items()}
-        assert all(np.mean(used[name]) > 0.9 for name in objective.updates)
-        if objective is judge:
-            assert not any(any(used[name]) for name in make.updates)
+
+def test_a_step_trains_every_player(prepared):
+    """One whole step: finite, and all of every player has moved."""
+    system, _, batch, _ = prepared
+    step = make_step(system.objectives(), system.players())
+
+    def run(batch):
+        state = system.init(jax.random.key(0), batch)
+        after, metrics = step(state, batch)
+        old, new = ({n: p.params for n, p in s.players.items()} for s in (state, after))
+        return jax.tree.map(lambda a, b: jnp.abs(a - b).max(), old, new), metrics
+
+    moved, metrics = jax.jit(run, compiler_options=QUICKLY)(batch)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((moved, metrics)))
+    assert set(moved) == {"generator", "discriminator", "estimator", "reversal"}
+    for player in moved.values():
+        assert np.mean([m > 0 for m in jax.tree.leaves(player)]) > 0.9
 
 
 def test_translations_add_residuals_to_the_right_images(prepared):
@@ -212,6 +224,25 @@ def test_variants_have_finite_steps_and_their_abilities(argument):
     if translates:
         assert len(system.domain_names) == (3 if "multi" in argument else 2)
         assert ("segmenter" in system.players()) == ("separate" in argument or "staged" in argument)
+
+
+def test_information_is_measured_without_being_minimised():
+    """A critic and its bounds, and no such term in the generator's loss."""
+    _, sources, system = small(loss__measure_information="True", **SHORT)
+    batch = jax.tree.map(jnp.asarray, next(stream_of(sources)))
+    keys = jax.random.split(jax.random.key(0), 8)
+
+    def metrics(batch):
+        state = system.init(keys[0], batch)
+        variables = {n: {"params": p.params, **p.variables} for n, p in state.players.items()}
+        ready = {**system.prepare(batch, keys), "index": batch["index"]}
+        inputs = LossInputs(variables, {}, ready, keys, keys[0], state.step)
+        return {o.name: o.loss(inputs)[1].metrics for o in system.objectives()}
+
+    found = jax.eval_shape(metrics, batch)
+    assert set(found["estimator"]) == {"information_present", "information_added"}
+    assert "latent" in found["generator"] and "information" not in found["generator"]
+    assert "estimator" not in small(**SHORT)[2].players()
 
 
 def test_three_dimensions_step():

@@ -236,7 +236,7 @@ class GenSeg(GenSegModel):
         terms = {**features, "latent": sum(l1(*pair) for pair in pairs)}
         if ever(self.stages, "cycle"):
             terms["cycle"] = self._cycle(inputs, made, codes, skips)
-        if self.estimator is not None:
+        if ever(self.stages, "information"):
             found = self._information(inputs, made, codes[3])
             terms["information"] = sum(mutual_information_bound(*v) for v in found.values())
         return terms

@@ -55,7 +55,8 @@ def parts(config: Any, info: DatasetInfo) -> dict[str, Any]:
         players.append("locator")
     if separate is not None:
         players.append("segmenter")
-    estimator = StatisticsNetwork(tuple(net.estimator)) if loss.weights.information else None
+    measured = loss.weights.information or loss.get("measure_information", False)
+    estimator = StatisticsNetwork(tuple(net.estimator)) if measured else None
     reversal = None
     if loss.reversal:
         players.append("reversal")

@@ -1,6 +1,7 @@
 """How well a model segments, and how well it removes what it segments."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import scipy.stats
 from jaxtyping import Bool, Float
 
 from jaxmedgen.data.phantoms.cluttered_digits import ClutteredDigits
+from jaxmedgen.data.sources import Source
 from jaxmedgen.metrics.global_dice import GlobalDice
 from jaxmedgen.metrics.segmentation import dice_score
 from jaxmedgen.systems.base import CanPredict, CanTranslate, PlayerVariables
@@ -24,8 +26,10 @@ class TranslationScores:
         global_dice: soft Dice accumulated over all images.
         case_dice: mean Dice of the images at a threshold of one half.
         removal_error: mean absolute difference of ``x_PA`` to the true image without the finding,
-            inside the masks, in units of that of ``x_P``; NaN for what does not translate.
-        removal_auc: area under the ROC curve of ``|x_P - x_PA|`` for the masks; NaN likewise.
+            inside the masks, in units of that of ``x_P``; NaN for what does not translate,
+            or where the true image is not known.
+        removal_auc: area under the ROC curve of ``|x_P - x_PA|`` for the masks; NaN for what
+            does not translate.
     """
 
     global_dice: float
@@ -44,14 +48,34 @@ def score_digits(
         variables: by player.
         digits: test images.
     """
+    return score_images(system, variables, digits, without=digits.without)
+
+
+def score_images(
+    system: CanPredict,
+    variables: PlayerVariables,
+    images: Source,
+    *,
+    without: Callable[[int], np.ndarray] | None = None,
+    background: float | None = None,
+) -> TranslationScores:
+    """Scores on labelled images with a finding.
+
+    Args:
+        system: what segments, and may translate to its first domain.
+        variables: by player.
+        images: test images.
+        without: the image ``[*s, c]`` of a number without its finding, where that is known.
+        background: pixels with this value in all channels have no part in `removal_auc`.
+    """
     predict = jax.jit(system.predict)
     translates = isinstance(system, CanTranslate)
     remove = jax.jit(lambda v, k, x: system.translate(v, k, x, system.domain_names[0]))
-    running, cases = GlobalDice(digits.info.num_classes), []
+    running, cases = GlobalDice(images.info.num_classes), []
     changes, masks, before, after = [], [], [], []
-    for start in range(0, len(digits), _BATCH):
-        numbers = range(start, min(start + _BATCH, len(digits)))
-        records = [digits[i] for i in numbers]
+    for start in range(0, len(images), _BATCH):
+        numbers = range(start, min(start + _BATCH, len(images)))
+        records = [images[i] for i in numbers]
         image, label = (np.stack([r[name] for r in records]) for name in ("image", "label"))
         probabilities = predict(variables, jnp.asarray(image))
         running = running.add(np.asarray(probabilities), label)
@@ -60,15 +84,18 @@ def score_digits(
             continue
         keys = jax.random.split(jax.random.key(start), len(image))
         removed = np.asarray(remove(variables, keys, jnp.asarray(image)))
-        truth = np.stack([digits.without(i) for i in numbers])
         mask = label > 0
-        changes.append(np.abs(image - removed)[..., 0].ravel())
-        masks.append(mask.ravel())
-        before.append(np.abs(image - truth)[mask])
-        after.append(np.abs(removed - truth)[mask])
+        counted = np.ones_like(mask) if background is None else (image != background).any(-1)
+        changes.append(np.abs(image - removed).mean(-1)[counted])
+        masks.append(mask[counted])
+        if without is not None:
+            truth = np.stack([without(i) for i in numbers])
+            before.append(np.abs(image - truth)[mask])
+            after.append(np.abs(removed - truth)[mask])
     error = area = float("nan")
-    if translates:
+    if before:
         error = float(np.concatenate(after).mean() / np.concatenate(before).mean())
+    if changes:
         area = area_under_curve(np.concatenate(changes), np.concatenate(masks))
     return TranslationScores(running.value, float(np.nanmean(np.concatenate(cases))), error, area)
 

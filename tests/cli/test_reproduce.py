@@ -1,9 +1,11 @@
 """bin/reproduce: what is recorded of the command, and where the pages go."""
 
+import importlib
 import json
 
 from jaxmedgen.cli import reproduce
 from jaxmedgen.experiments.reproductions import heldout_contrast, record
+from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 
 
 def test_record_names_no_file_of_the_user(tmp_path, monkeypatch, capsys):
@@ -36,3 +38,24 @@ def test_record_names_no_file_of_the_user(tmp_path, monkeypatch, capsys):
         text = (tmp_path / "docs" / page).read_text()
         assert "secret" not in text and "more is more" in text
     assert "FAILS  more is more" in capsys.readouterr().out
+
+
+def test_only_experiments_are_offered():
+    names = reproduce._names()
+    assert {"unet", "genseg", "cardiac_synthesis", "heldout_contrast"} <= set(names)
+    assert not {"trained_model", "record", "study", "it_vae_factors", "cardiac"} & set(names)
+    module = importlib.import_module(f"jaxmedgen.experiments.reproductions.{names[0]}")
+    assert callable(module.reproduce)
+
+
+def test_collapsed_trainings_are_named(tmp_path):
+    """Of all trainings in the work folder, each by its place."""
+    for name, diversity in (("vae/seed0", 0.01), ("label/seed1", 0.9)):
+        (tmp_path / name).mkdir(parents=True)
+        lines = [
+            {"step": 10 * k, "split": "train", "generator/diversity": diversity} for k in range(8)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / name / "metrics.jsonl").write_text(text)
+    (found,) = collapse_notes(record.Options(tmp_path))
+    assert found.startswith("vae/seed0: samples hardly vary") and found.endswith("0 to 70.")

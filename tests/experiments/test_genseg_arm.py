@@ -11,9 +11,11 @@ from jaxmedgen.augment.findings import AddedFindings
 from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.data.phantoms.cluttered_digits import ClutteredDigits
 from jaxmedgen.data.phantoms.lesion_images import LesionImages
-from jaxmedgen.data.sources import ArraySource, DatasetInfo, in_memory
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source, in_memory
 from jaxmedgen.experiments import genseg_arm
 from jaxmedgen.experiments.mine_toy import estimated_information, exact_information
+from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.reproductions.translation import hemispheres
 from jaxmedgen.experiments.translation_scores import area_under_curve, score_digits
 
 
@@ -77,7 +79,7 @@ def test_findings_are_added_with_their_labels_where_there_are_none():
 class Oracle:
     """Knows the images without their digits (by their number) and the masks."""
 
-    digits: ClutteredDigits
+    digits: Source
     domain_names: tuple[str, ...] = ("absence", "presence")
 
     def predict(self, variables, image):
@@ -85,6 +87,8 @@ class Oracle:
         return jnp.concatenate([1 - found, found], -1)
 
     def translate(self, variables, keys, image, target):
+        if not hasattr(self.digits, "without"):
+            return image
         truth = np.stack([self.digits.without(i) for i in range(len(self.digits))])
         return jnp.asarray(truth)
 
@@ -104,3 +108,29 @@ def test_mine_finds_the_information_of_gaussians():
     assert exact_information(20, 0.5) == pytest.approx(2.877, abs=1e-3)
     found = estimated_information(steps=700, batch=256, features=(96, 96), evaluated=8000)
     assert 2.0 < found < 3.0
+
+
+def test_a_part_on_hemispheres_of_phantoms(tmp_path):
+    """A few steps of one arm: its row has the form of the others, finished ones are read."""
+    overrides = {
+        "data.train": "3",
+        "data.validation": "1",
+        "data.test": "1",
+        "data.labelled": "1.0",
+        "data.contrasts": "('flair',)",
+        "data.volume": "(32, 32, 16)",
+        "data.shape": "(32, 16)",
+        "net.features": "(4, 8)",
+        "steps": "2",
+        "eval_every": "0",
+        "parallel.data": "1",
+    }
+    options = Options(tmp_path, overrides=overrides)
+    first = hemispheres.scores(options, "segmentation", 0)
+    assert set(first) == {"global_dice", "case_dice", "removal_error", "removal_auc", "seconds"}
+    assert 0 <= first["global_dice"] <= 1 and np.isnan(first["removal_auc"])
+    assert hemispheres.scores(options, "segmentation", 0) == pytest.approx(first, nan_ok=True)
+    sources = hemispheres.data_of(hemispheres.configured(options, "segmentation", 0))
+    image = hemispheres.grid(Oracle(sources.test), {}, sources)
+    count = min(8, len(sources.test))
+    assert image.shape == (9 * 66 - 2, count * 34 - 2, 3)

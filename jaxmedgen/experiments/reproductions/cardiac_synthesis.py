@@ -14,6 +14,7 @@ import numpy as np
 from jaxmedgen.experiments.reproductions.cardiac import models, pictures
 from jaxmedgen.experiments.reproductions.cardiac.judges import Judges, Slices
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
+from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 from jaxmedgen.metrics.statistics import mean_interval
 
 SEEDS = 2
@@ -102,7 +103,7 @@ def reproduce(options: Options) -> Reproduction:
         published=PUBLISHED,
         table=table(found),
         pictures={"arms": pictures.rows(rows, range(8)), **more},
-        notes=NOTES,
+        notes=(*NOTES, *collapse_notes(options)),
     )
 
 

@@ -14,7 +14,9 @@ from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.runs import describe_data
 from jaxmedgen.experiments.training import train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.environment import write_json
+from jaxmedgen.train.metrics_log import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,3 +94,17 @@ def trained_model(
         describe_data(folder, sources.info, config, sources.train)
     variables = evaluation_variables(result.state)
     return TrainedModel(system, variables, sources, folder, float(spent["seconds"]))
+
+
+def collapse_notes(options: Options) -> tuple[str, ...]:
+    """Signs of failed trainings in the logs of a reproduction, a sentence each (`train.collapse`).
+
+    Args:
+        options: whose work folder has the trainings, in folders in folders.
+    """
+    found = []
+    for path in sorted(options.workdir.rglob("metrics.jsonl")):
+        name = path.parent.relative_to(options.workdir)
+        lines = read_metrics(path, split="train")
+        found += [f"{name}: {text}." for text in collapse_warnings(lines)]
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Parts of the experiment behind GenSeg's claims."""

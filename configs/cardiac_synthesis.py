@@ -12,8 +12,10 @@ Sizes:
     gpu  128^2, width 32, batch 32, 20000 steps, bf16
     pod  256^2, width 64, batch 64, 60000 steps, bf16
 
-Data (`data=`): phantoms (short-axis slices of vendors A and B), volumes (with --data; cut into
-slices, after cropping or padding to 16 slices of the size's shape).
+Data (`data=`): phantoms (short-axis slices of vendors A and B), stacks (whole hearts of four
+diseases in slices), volumes (with --data; cut into slices, after cropping or padding to 16 slices
+of the size's shape). `arm=vendor` of a folder needs --config.data.vendor_of and
+--config.data.vendors.
 
 Arms:
     vae        style from an encoder of images, or drawn (VAE-GAN)
@@ -35,7 +37,7 @@ from jaxmedgen.configuration import parse_argument
 
 OPTIONS = {
     "arm": ("vae", "label", "noise", "style", "vendor", "pix2pixhd", "unet"),
-    "data": ("phantoms", "volumes"),
+    "data": ("phantoms", "stacks", "volumes"),
     "vendors": ("AB", "A", "B", "C", "D", "ABC"),
     "classes": ("4", "8"),
     "modulation": ("spade", "clade", "clade_distance"),
@@ -54,7 +56,7 @@ STYLES = {"vae": "vae", "noise": "noise", "vendor": "noise", "style": "net"}
 def get_config(argument: str = "") -> ConfigDict:
     chosen = parse_argument(argument, OPTIONS)
     size, arm, ablation = chosen["size"], chosen["arm"], chosen["ablation"]
-    volumes = chosen["data"] == "volumes"
+    volumes, stacks = (chosen["data"] == kind for kind in ("volumes", "stacks"))
     side = {"cpu": 64, "gpu": 128, "pod": 256}[size]
     width = {"cpu": 8, "gpu": 32, "pod": 64}[size]
     levels = {"cpu": 3, "gpu": 4, "pod": 5}[size]
@@ -80,11 +82,12 @@ def get_config(argument: str = "") -> ConfigDict:
             "profile_at": -1,
             "ignore_label": -1,
             "data": {
-                "kind": "short_axis",
+                "kind": "short_axis_stack" if chosen["data"] == "stacks" else "short_axis",
                 "vendors": tuple(chosen["vendors"]),
+                "vendor_of": "",  # of a folder's cases: CSV or JSON, or pattern of their names
                 "test_vendors": (),
                 "heart_classes": int(chosen["classes"]),
-                "as_slices": volumes,  # volumes are cut across their thickest axis
+                "as_slices": volumes or stacks,  # volumes are cut across their thickest axis
                 "slice_axis": 2,  # that axis, where `shape` is that of volumes
                 "empty_slices": True,  # slices without foreground are kept
                 "folder": "",
@@ -98,15 +101,15 @@ def get_config(argument: str = "") -> ConfigDict:
                 "spacing": "native",
                 "crop_to_nonzero": False,
                 "normalization": "none",
-                "train": 0 if volumes else 600,  # 0: all of a folder
+                "train": 0 if volumes else 60 if stacks else 600,  # 0: all of a folder
                 "validation": 0,
-                "test": 0 if volumes else 200,
+                "test": 0 if volumes else 20 if stacks else 200,
                 "seed": 0,
             },
             "patch_size": (),
             "foreground_probability": 0.33,
             "intensity": "volume"
-            if volumes
+            if volumes or stacks
             else "slice",  # percentiles to [-1, 1]: slice | volume | none
             "dtype": "float32" if size == "cpu" else "bfloat16",
             "model": {

@@ -90,7 +90,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "stacks": "volumes" if volume else "slices",
                 "stack_slices": 32,
                 "stack_axis": -1,  # across the slices; -1: the axis of the largest spacing
-                "groups": "",  # CSV of case,group (a disease), for folders
+                "groups": "",  # CSV of case,group (a disease), for folders; or JSON
+                "phase_of": "",  # likewise ED or ES, or a pattern; by default names tell
+                "vendors": (),  # of the phantoms; with some, stacks have images too
                 "diseases": ("NOR", "DCM", "HCM", "RV"),
                 "phases": ("ED", "ES") if large else ("ED",),
                 "train": 120,

@@ -76,13 +76,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _realism(options: argparse.Namespace) -> int:
+    from jaxmedgen.experiments.synthetic.manifest import read_manifest
     from jaxmedgen.experiments.synthetic.reader_sheets import write_sheets
     from jaxmedgen.experiments.synthetic.realism_run import (
         evaluate_realism,
         image_set,
         read_folder,
     )
-    from jaxmedgen.experiments.synthetic.synthetic_set import read_manifest
 
     shape = tuple(int(n) for n in options.shape.split(",")) if options.shape else ()
     real, synthetic = (read_folder(f, shape) for f in (options.real, options.synthetic))

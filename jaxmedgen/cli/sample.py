@@ -8,7 +8,8 @@ from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 EXAMPLE = """Writes synthetic labelled scans as NIfTI (images/ and labels/) with a picture.
 
 A trained model of label maps (configs/label_deformation.py) writes label stacks alone, with the
-record of what each was made of.
+record of what each was made of; --steps 20 writes the path from a healthy heart to a disease.
+Images of label maps go with manifest.json (subject and style of each), which bin/evaluate reads.
 A trained model of deformations (configs/it_vae.py) moves its training subjects with their labels;
 one that translates (configs/genseg.py) shows its test subjects in every domain.
 A trained VAE of shapes (configs/vae.py) draws from its prior, for a --condition if it has one;
@@ -26,6 +27,11 @@ examples:
   bin/sample --workdir work/lvae --method navigate --output work/walk
   bin/sample --workdir work/rhvae --config.sampling.prior=walk --count 16 --output work/walked
   bin/sample --workdir work/cardiac --labels labels/ --style scan.nii.gz --output work/restyled
+  bin/sample --workdir work/cardiac --labels labels/ --style a.nii.gz --to-style b.nii.gz \\
+      --count 7 --output work/path
+  bin/sample --workdir work/vendors --vendor B --count 8 --output work/vendor_b
+  bin/sample --workdir work/label_vae --method pathology --disease HCM --steps 20 --count 1 \\
+      --output work/series
 """
 
 
@@ -44,7 +50,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--labels", type=pathlib.Path, help="label file or folder to make images of"
     )
-    parser.add_argument("--style", type=pathlib.Path, help="with --labels: scan in whose style")
+    parser.add_argument(
+        "--style",
+        default="",
+        help="with --labels: scan in whose style; without: own, the subject's own image's",
+    )
+    parser.add_argument(
+        "--to-style",
+        type=pathlib.Path,
+        help="with --labels and --style: scan whose style the last of --count images has",
+    )
+    parser.add_argument("--vendor", default="", help="style by its name (arm=vendor), such as B")
     parser.add_argument(
         "--method",
         default="",
@@ -58,11 +74,31 @@ def main(arguments: Sequence[str]) -> int:
         help="of conditional VAEs: a class, or numbers such as 1,0.5; of shapes with a classifier: "
         "a class by name or number",
     )
+    hearts = parser.add_argument_group("models of label maps, with --method")
+    hearts.add_argument("--disease", default="", help="pathology: of this group of subjects")
+    hearts.add_argument("--phase", default="", help="ED or ES, where subjects have both")
+    hearts.add_argument("--t", type=float, help="between, pathology: place on the path, 0 to 1")
+    hearts.add_argument("--steps", type=int, default=0, help="likewise: so many, from t = 0 to 1")
+    hearts.add_argument("--spherical", action="store_true", help="likewise: on an arc")
+    hearts.add_argument("--attribute", default="lv_volume", help="targeted: rv_volume, ...")
+    hearts.add_argument("--percentile", type=float, default=97.5, help="targeted: of subjects")
+    hearts.add_argument(
+        "--correlate",
+        choices=("moments", "raw", "none"),
+        default="moments",
+        help="pathology: how the slices of a drawn subject go together",
+    )
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error(f"--count {options.count} must be at least 1")
-    if (options.labels and not options.workdir) or (options.style and not options.labels):
-        parser.error("--labels needs --workdir, and --style needs --labels")
+    if options.labels and not options.workdir:
+        parser.error("--labels needs --workdir")
+    if options.style not in ("", "own") and not options.labels:
+        parser.error("--style of a scan needs --labels; without there is --style own")
+    if options.to_style and (options.style in ("", "own") or options.count < 2):
+        parser.error("--to-style needs --labels, --style SCAN and --count 2 or more")
+    if options.vendor and options.style:
+        parser.error("--vendor and --style exclude each other: give one")
     if options.labels and overrides:
         parser.error("--config.KEY=VALUE does not go with --labels")
     prepare_jax()
@@ -76,7 +112,10 @@ def main(arguments: Sequence[str]) -> int:
             run,
             options.labels,
             options.output,
-            style=options.style,
+            style=pathlib.Path(options.style) if options.style else None,
+            last_style=options.to_style,
+            steps=options.count,
+            vendor=options.vendor,
             seed=options.seed,
             kind=options.checkpoint,
         )
@@ -84,6 +123,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
 
     from jaxmedgen.configuration import load_config
+    from jaxmedgen.experiments.label_files import LabelWishes
     from jaxmedgen.experiments.sampling import sample_run
 
     config = load_config(options.config, overrides) if options.config else None
@@ -97,7 +137,19 @@ def main(arguments: Sequence[str]) -> int:
         options.layout,
         options.condition,
         options.checkpoint,
-        overrides if options.workdir else None,
+        overrides=overrides if options.workdir else None,
+        style=options.style,
+        vendor=options.vendor,
+        wishes=LabelWishes(
+            disease=options.disease,
+            phase=options.phase,
+            t=options.t,
+            attribute=options.attribute,
+            percentile=options.percentile,
+            correlate=options.correlate,
+            spherical=options.spherical,
+            steps=options.steps,
+        ),
     )
     for name, value in told.items():
         if isinstance(value, dict):

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from jaxmedgen.data.case_groups import with_vendors
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.hemispheres import (
     finding_of,
@@ -145,6 +146,8 @@ def build_sources(data: Any) -> Sources:
         parts = split_source(in_memory(TfdsSource(data.folder)), data)
     else:
         raise ValueError(f"unknown data.kind '{data.kind}': choose one of {', '.join(KINDS)}")
+    if data.get("vendor_of"):
+        parts = tuple(with_vendors(part, data.vendor_of, tuple(data.vendors)) for part in parts)
     if data.get("as_slices"):
         parts = (ImageSlices(part, empty=data.empty_slices) for part in parts)
     if data.get("stacks"):

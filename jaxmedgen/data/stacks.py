@@ -5,7 +5,6 @@ third of the foreground lies at the start, so that nothing is ever interpolated 
 stand head over heels.
 """
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.sources import DatasetInfo, Record, Source
 from jaxmedgen.ops.slice_interpolation import interpolate_labels
 
@@ -27,12 +27,14 @@ class Stack:
         spacing: mm between slices, rows and columns.
         name: of the case.
         group: say its disease; "" where none is known.
+        phase: of the heart, say ED or ES; "" where none is known.
     """
 
     label: Int[np.ndarray, "n h w"]
     spacing: tuple[float, float, float]
     name: str
     group: str = ""
+    phase: str = ""
 
 
 def label_shape(config: Any) -> tuple[int, ...]:
@@ -48,10 +50,12 @@ class Grouped:
     Attributes:
         source: the subjects.
         groups: one name a subject.
+        phases_of: phase of each, or () where none is known.
     """
 
     source: Source
     groups: tuple[str, ...]
+    phases_of: tuple[str, ...] = ()
 
     @property
     def info(self) -> DatasetInfo:
@@ -65,27 +69,35 @@ class Grouped:
         return self.source[index]
 
 
-def read_groups(source: Source, path: str) -> Grouped:
-    """A source with the groups of a CSV file: lines ``case,group``, a header is allowed.
+PHASE = r"(?:^|[-_])(ED|ES)(?:[-_]|$)"
+"""Where a case name says its phase: ``patient001-ES``, ``p7_ED_4``."""
+
+
+def read_groups(source: Source, path: str, phases: str = "") -> Grouped:
+    """A source with the groups of a table (`case_groups`), and perhaps the phases of its cases.
+
+    Args:
+        source: the subjects.
+        path: of a CSV file with lines ``case,group``, or a JSON file.
+        phases: table or pattern of the phases; by default `PHASE`, where all names have it.
 
     Raises:
         ValueError: the file cannot be read, or cases without a group, all listed.
     """
+    names = source.info.case_names
     try:
-        with open(path, newline="") as file:
-            table = {row[0].strip(): row[1].strip() for row in csv.reader(file) if len(row) > 1}
-    except OSError as error:
-        raise ValueError(f"data.groups='{path}' cannot be read: {error.strerror}") from error
-    missing = [name for name in source.info.case_names if name not in table]
-    if missing:
-        raise ValueError(f"data.groups='{path}' has no line for {', '.join(missing)}")
-    return Grouped(source, tuple(table[name] for name in source.info.case_names))
+        found = groups_of(names, phases or PHASE)
+    except ValueError:
+        if phases:
+            raise
+        found = ()
+    return Grouped(source, groups_of(names, path), found)
 
 
 def stack_samples(source: Source, data: Any) -> Source:
     """`as_samples` of one part of a configuration's data."""
     if data.groups:
-        source = read_groups(source, data.groups)
+        source = read_groups(source, data.groups, data.get("phase_of", ""))
     axis = None if data.stack_axis < 0 else data.stack_axis
     return as_samples(source, data.stacks, tuple(data.shape), data.stack_slices, axis)
 
@@ -143,7 +155,7 @@ def read_stack(
 
     Args:
         source: 3D label maps; a record may have a ``spacing`` of its own. Of a source with
-            ``groups`` the stack gets its group.
+            ``groups`` (and ``phases_of``) the stack gets its group (and phase).
         index: of the subject.
         shape: rows and columns to crop to around the foreground; () keeps the slices' size.
         axis: across the slices; by default the one with the largest spacing.
@@ -165,12 +177,13 @@ def read_stack(
     label = base_first(label[filled[0] : filled[-1] + 1])
     if len(shape):
         label = crop_to_content(label, shape)
-    groups = getattr(source, "groups", None)
+    groups, phases = (getattr(source, part, ()) for part in ("groups", "phases_of"))
     return Stack(
         np.ascontiguousarray(label, dtype=np.int32),
         tuple(float(s) for s in spacing),
         name,
         groups[index] if groups else "",
+        phases[index] if phases else "",
     )
 
 

@@ -4,6 +4,7 @@ The ``labels/`` folder is a label-map folder that the library reads (slices alon
 ``--config.data.stack_axis=2``), so that a label-to-image generator can make images for it.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from jaxmedgen.experiments.label_operators import OPERATORS, operate
 from jaxmedgen.experiments.label_space import open_space
 from jaxmedgen.experiments.label_synthesis import (
     METHODS,
+    Population,
     SyntheticSubject,
     measure_population,
     synthesise,
@@ -30,6 +32,58 @@ _COLUMNS = 8
 _SCALE = 2
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelWishes:
+    """What is wanted of synthetic label maps, as `label_synthesis.synthesise` takes it.
+
+    Attributes:
+        disease: of ``pathology``.
+        phase: ED or ES, where training subjects have both.
+        t: place on the path of ``between`` and ``pathology``.
+        attribute: of ``targeted``.
+        percentile: of ``targeted``.
+        correlate: how the slices of a drawn subject go together.
+        spherical: interpolates on arcs.
+        steps: subjects on the path of each sample, from t = 0 to 1; 0 takes one.
+    """
+
+    disease: str = ""
+    phase: str = ""
+    t: float | None = None
+    attribute: str = "lv_volume"
+    percentile: float | int = 97.5
+    correlate: str = "moments"
+    spherical: bool = False
+    steps: int = 0
+
+
+_USED_BY = {
+    "disease": ("pathology",),
+    "phase": METHODS,
+    "t": ("between", "pathology"),
+    "attribute": ("targeted",),
+    "percentile": ("targeted",),
+    "correlate": ("pathology",),
+    "spherical": ("between", "pathology"),
+    "steps": ("between", "pathology"),
+}
+"""Methods that look at a wish."""
+
+
+def check_wishes(wishes: LabelWishes, method: str) -> None:
+    """Names the first wish that the method does not look at.
+
+    Raises:
+        ValueError: there is one.
+    """
+    usual = LabelWishes()
+    for name, methods in _USED_BY.items():
+        if getattr(wishes, name) != getattr(usual, name) and method not in methods:
+            raise ValueError(f"--{name} is for --method {' or '.join(methods)}, not {method}")
+    if wishes.steps and (wishes.t is not None or wishes.steps < 2):
+        raise ValueError("--steps takes two or more subjects from t = 0 to 1: leave out --t")
+
+
 def write_label_maps(
     sources: Sources,
     system: CanCodeLabels,
@@ -38,6 +92,7 @@ def write_label_maps(
     count: int,
     seed: int,
     method: str = "",
+    wishes: LabelWishes | None = None,
 ) -> None:
     """Synthetic subjects: ``labels/``, ``records.json``, ``samples.png``.
 
@@ -46,36 +101,61 @@ def write_label_maps(
         system: a model of label maps.
         variables: of its trained state.
         output: folder.
-        count: subjects.
+        count: subjects, or paths of ``wishes.steps`` subjects.
         seed: of the first; each further one has the next number.
         method: one of `label_synthesis.METHODS` or `label_operators.OPERATORS`; by default
             ``between``.
+        wishes: of the method.
 
     Raises:
-        ValueError: an unknown method, or training data that are no stacks.
+        ValueError: an unknown method, wishes that it does not look at, or training data that are
+            no stacks.
     """
-    method = method or "between"
+    method, wishes = method or "between", wishes or LabelWishes()
     known = (*METHODS, *OPERATORS)
     if method not in known:
         raise ValueError(f"--method {method}: choose one of {', '.join(known)}")
+    check_wishes(wishes, method)
+    population = open_population(sources, system, variables)
+    seeds = range(seed, seed + count)
+    if method in OPERATORS:
+        write_subjects([operate(population, method, number) for number in seeds], output)
+        return
+    settings = {name: getattr(wishes, name) for name in _USED_BY if name not in ("t", "steps")}
+    places = np.linspace(0, 1, wishes.steps) if wishes.steps else (wishes.t,)
+    made = [
+        synthesise(population, method, number, t=None if t is None else float(t), **settings)
+        for number in seeds
+        for t in places
+    ]
+    write_subjects(made, output, shown=max(wishes.steps, _SHOWN))
+
+
+def open_population(
+    sources: Sources, system: CanCodeLabels, variables: PlayerVariables
+) -> Population:
+    """The training subjects of a model of label maps in its latent space.
+
+    Raises:
+        ValueError: training data that are no stacks.
+    """
     train = sources.train
     if not isinstance(train, Slices | EqualisedStacks):
         raise ValueError("subjects are made of stacks: set config.data.stacks at training")
     shape = tuple(np.shape(train[0]["label"]))
     heart = train.class_names[1:4] == HEART
-    space = open_space(system, variables, shape, heart)
-    population = measure_population(space, train.stacks)
-    make = operate if method in OPERATORS else synthesise
-    made = [make(population, method, seed + number) for number in range(count)]
-    write_subjects(made, output)
+    return measure_population(open_space(system, variables, shape, heart), train.stacks)
 
 
-def write_subjects(subjects: Sequence[SyntheticSubject], output: pathlib.Path) -> None:
+def write_subjects(
+    subjects: Sequence[SyntheticSubject], output: pathlib.Path, shown: int = _SHOWN
+) -> None:
     """Files of some subjects.
 
     Args:
         subjects: label stacks.
         output: folder; ``labels/subject_0000.nii.gz`` has rows, columns and slices as its axes.
+        shown: subjects that the picture has, a row each.
     """
     records = []
     for number, subject in enumerate(subjects):
@@ -86,8 +166,8 @@ def write_subjects(subjects: Sequence[SyntheticSubject], output: pathlib.Path) -
         write_volume(output / "labels" / f"{name}.nii.gz", volume, affine)
         records.append({"name": name, **subject.record()})
     write_json(output / "records.json", records)
-    shown = [stack_row(subject.label) for subject in subjects[:_SHOWN]]
-    save_png(output / "samples.png", montage(shown, columns=1))
+    rows = [stack_row(subject.label) for subject in subjects[:shown]]
+    save_png(output / "samples.png", montage(rows, columns=1))
 
 
 def stack_row(label: np.ndarray, columns: int = _COLUMNS) -> Rgb:

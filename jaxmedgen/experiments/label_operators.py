@@ -57,6 +57,7 @@ def operate(population: Population, operator: Operator | str, seed: int) -> Synt
         method=operator,
         seed=seed,
         disease=stack.group,
+        phase=stack.phase,
         plausible_slices=plausible_share(made),
         within_range=population.range.contains(clinical_indices(made, stack.spacing)),
     )

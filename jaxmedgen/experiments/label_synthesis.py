@@ -46,6 +46,7 @@ class SyntheticSubject:
         plausible_slices: share of slices whose topology is a heart's.
         within_range: whether clinical indices are those of training subjects (1 to 99 %).
         vendor: whose style it was rendered in, "" for labels alone.
+        phase: of its sources, "" where it is not known.
     """
 
     label: np.ndarray
@@ -58,6 +59,7 @@ class SyntheticSubject:
     plausible_slices: float = 1.0
     within_range: bool = True
     vendor: str = ""
+    phase: str = ""
 
     def record(self) -> dict[str, object]:
         """All but the label map, for a JSON file."""
@@ -97,6 +99,32 @@ class Population:
             )
         return found
 
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Those that occur."""
+        return tuple(sorted({stack.phase for stack in self.stacks}))
+
+    def of_phase(self, phase: str) -> "Population":
+        """The subjects in one phase: hearts at end diastole and end systole are two populations.
+
+        Raises:
+            ValueError: fewer than two of them.
+        """
+        kept = [i for i, stack in enumerate(self.stacks) if stack.phase == phase]
+        if len(kept) < 2:
+            known = ", ".join(p or "none" for p in self.phases)
+            raise ValueError(f"{len(kept)} training stacks in phase '{phase}': known are {known}")
+        if len(kept) == len(self.stacks):
+            return self
+        indices = tuple(self.indices[i] for i in kept)
+        return dataclasses.replace(
+            self,
+            stacks=tuple(self.stacks[i] for i in kept),
+            latents=self.latents[kept],
+            indices=indices,
+            range=IndexRange.of(indices),
+        )
+
     def extent(self, *numbers: int) -> tuple[float, float, float]:
         """Spacing of an equalised stack as long as the given subjects' mean."""
         chosen = [self.stacks[i] for i in numbers]
@@ -131,6 +159,7 @@ def synthesise(
     seed: int,
     *,
     disease: str = "",
+    phase: str = "",
     correlate: Correlate | str = "moments",
     t: float | None = None,
     percentile: float | int = 97.5,
@@ -146,6 +175,8 @@ def synthesise(
             ``targeted``: a subject moved until an attribute has a rare value.
         seed: of all draws.
         disease: group of ``pathology``; by default one that is not healthy.
+        phase: of all subjects that have a part in it; by default, where phases are mixed, one that
+            is drawn.
         correlate: how a pseudo-subject's slices go together, see `draw_latents`.
         t: place on the path; by default uniform in (0, 1), and 1 for ``pathology``.
         percentile: of ``targeted``: of the attribute over the training subjects, a normal
@@ -159,6 +190,8 @@ def synthesise(
     if method not in METHODS:
         raise ValueError(f"method '{method}': choose one of {', '.join(METHODS)}")
     rng = np.random.default_rng(seed)
+    if phase or len(population.phases) > 1:
+        population = population.of_phase(phase or str(rng.choice(population.phases)))
     first, second = (int(i) for i in rng.choice(len(population.stacks), 2, replace=False))
     way = "spherical" if spherical else "linear"
     if method == "equalised":
@@ -241,6 +274,7 @@ def finish(
         disease=disease,
         plausible_slices=plausible_share(label),
         within_range=population.range.contains(clinical_indices(label, spacing)),
+        phase=population.stacks[numbers[0]].phase,
     )
 
 

@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from jaxmedgen.data.image_slices import thick_axis
 from jaxmedgen.data.nifti import is_volume_file, read_volume, stem, write_like
-from jaxmedgen.experiments.rendering import compiled, draw_image
+from jaxmedgen.experiments.rendering import compiled, draw_between, draw_image
 from jaxmedgen.experiments.runs import TrainedRun
 from jaxmedgen.report.pictures import montage, save_png, three_planes
+from jaxmedgen.systems.base import CanInterpolateStyles
 
 
 def render_files(
@@ -19,6 +20,9 @@ def render_files(
     output: pathlib.Path,
     *,
     style: pathlib.Path | None = None,
+    last_style: pathlib.Path | None = None,
+    steps: int = 2,
+    vendor: str = "",
     seed: int = 0,
     kind: str = "last",
 ) -> int:
@@ -30,11 +34,15 @@ def render_files(
         output: folder.
         style: scan whose style is taken (its middle slice for a system of slices); otherwise each
             file has a style that is drawn.
+        last_style: with `style`, scan whose style is that of the last of `steps` images a file
+            (``NAME_t00``, ``NAME_t01``, ...), on the way from the first.
+        steps: of that.
+        vendor: style by its name, instead of a scan's.
         seed: of the styles.
         kind: checkpoint, ``last`` or ``best``.
 
     Returns:
-        Number of files.
+        Number of images.
 
     Raises:
         DataError: a file that cannot be read.
@@ -45,10 +53,15 @@ def render_files(
         files = sorted(p for p in labels.iterdir() if is_volume_file(p))
     if not files:
         raise ValueError(f"{labels} holds no NIfTI files: give label maps")
-    draw = compiled(run.system, run.variables(kind)[0], stylise=style is not None)
+    variables = run.variables(kind)[0]
+    draw = compiled(run.system, variables, stylise=style is not None, vendor=vendor)
+    if last_style is not None and not isinstance(run.system, CanInterpolateStyles):
+        raise ValueError(f"{run.config.system} has no styles between styles: leave out --to-style")
     rank = len(run.info.spacing)
-    reference = None if style is None else _style(style, rank, len(run.info.channel_names))
-    pictures = []
+    channels, pictures = len(run.info.channel_names), []
+    reference, last = (
+        None if s is None else _style(s, rank, channels) for s in (style, last_style)
+    )
     for number, file in enumerate(files):
         volume = read_volume(file, label=True)
         label = run.remap(volume.array).astype(np.int32)
@@ -59,15 +72,22 @@ def render_files(
             )
         axis = thick_axis(volume.spacing) if label.ndim == rank + 1 else None
         key = jax.random.fold_in(jax.random.key(seed), number)
-        image, label = draw_image(draw, key, label, axis, reference)
-        name = f"{stem(file)}.nii.gz"
-        write_like(
-            output / "images" / name, image[..., 0] if image.shape[-1] == 1 else image, volume
-        )
-        write_like(output / "labels" / name, label, volume)
-        pictures.append(three_planes(image, label, spacing=volume.spacing))
+        if last is None:
+            image, label = draw_image(draw, key, label, axis, reference)
+            made = {"": image}
+        else:
+            ends = (reference, last)
+            path = draw_between(run.system, variables, label, axis, ends, steps)
+            made = {f"_t{k:02d}": image for k, image in enumerate(path)}
+        for end, image in made.items():
+            name = f"{stem(file)}{end}.nii.gz"
+            write_like(
+                output / "images" / name, image[..., 0] if image.shape[-1] == 1 else image, volume
+            )
+            write_like(output / "labels" / name, label, volume)
+            pictures.append(three_planes(image, label, spacing=volume.spacing))
     save_png(output / "samples.png", montage(pictures[:8], columns=2))
-    return len(files)
+    return len(files) * (1 if last is None else steps)
 
 
 def _style(path: pathlib.Path, rank: int, channels: int) -> Float[np.ndarray, "*s c"]:

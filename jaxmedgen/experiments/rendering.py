@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmedgen.systems.base import CanSample, CanStylise, PlayerVariables, System
+from jaxmedgen.systems.base import (
+    CanInterpolateStyles,
+    CanNameStyles,
+    CanSample,
+    CanStylise,
+    PlayerVariables,
+    System,
+)
 
 Draw = Callable[[jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, jax.Array]]
 """``(keys [b], label [b, *s], style [b, *r, c] or None) -> image [b, *s, c], label``, compiled."""
@@ -16,17 +23,28 @@ _GROUP = 8
 """Stacks are filled up to multiples of it, so that few programs are compiled."""
 
 
-def compiled(system: System, variables: PlayerVariables, *, stylise: bool) -> Draw:
+def compiled(
+    system: System, variables: PlayerVariables, *, stylise: bool, vendor: str = ""
+) -> Draw:
     """A system's images of label maps, in drawn styles or in those of images.
 
     Args:
         system: that samples from label maps.
         variables: of its players.
         stylise: whether styles are read from images.
+        vendor: a style by its name, "" for drawn ones.
 
     Raises:
-        ValueError: the system cannot do that.
+        ValueError: the system cannot do that, or does not know the vendor.
     """
+    if vendor:
+        known = system.style_names if isinstance(system, CanNameStyles) else ()
+        if vendor not in known:
+            there = f"its styles are {', '.join(known)}" if known else "its styles have no names"
+            raise ValueError(f"--vendor {vendor}: {there} (arm=vendor of cardiac_synthesis has)")
+        return jax.jit(
+            lambda keys, label, style: system.sample_style(variables, keys, label, vendor)
+        )
     ability = CanStylise if stylise else CanSample
     if not isinstance(system, ability):
         raise ValueError(f"{type(system).__name__} reads no styles from images: leave out --style")
@@ -56,14 +74,47 @@ def draw_image(
         axis: along which it is cut into slices for a system of slices; None shows it whole.
         style: image whose style is taken.
     """
-    count = 0
-    if axis is not None:
-        label = np.moveaxis(label, axis, 0)
-        count = len(label)
-        label = np.concatenate([label, np.repeat(label[-1:], -count % _GROUP, 0)])
+    label, count = _slices_first(label, axis)
     wanted = None if style is None else jnp.asarray(style)[None]
     found = draw(key[None], jnp.asarray(label, jnp.int32)[None], wanted)
     image, made = (np.asarray(part[0]) for part in found)
     if axis is None:
         return image, made
     return np.moveaxis(image[:count], 0, axis), np.moveaxis(made[:count], 0, axis)
+
+
+def draw_between(
+    system: CanInterpolateStyles,
+    variables: PlayerVariables,
+    label: Int[np.ndarray, "*s"],
+    axis: int | None,
+    ends: tuple[Float[np.ndarray, "*r c"], Float[np.ndarray, "*q c"]],
+    steps: int,
+) -> Float[np.ndarray, "steps *s c"]:
+    """Images of one label map in styles on the way from that of one image to another's.
+
+    Args:
+        system: that interpolates styles.
+        variables: of its players.
+        label: a label map.
+        axis: along which it is cut into slices for a system of slices; None shows it whole.
+        ends: the two images.
+        steps: images, the ends included.
+    """
+    label, count = _slices_first(label, axis)
+    first, last = (jnp.asarray(end)[None] for end in ends)
+
+    @jax.jit
+    def draw(label):
+        return system.interpolate(variables, label, first, last, steps)[:, 0]
+
+    image = np.asarray(draw(jnp.asarray(label, jnp.int32)[None]))
+    return image if axis is None else np.moveaxis(image[:, :count], 1, axis + 1)
+
+
+def _slices_first(label: np.ndarray, axis: int | None) -> tuple[np.ndarray, int]:
+    """Slices along the first axis, filled up to multiples of a group, and how many they were."""
+    if axis is None:
+        return label, 0
+    label = np.moveaxis(label, axis, 0)
+    return np.concatenate([label, np.repeat(label[-1:], -len(label) % _GROUP, 0)]), len(label)

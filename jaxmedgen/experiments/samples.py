@@ -16,11 +16,14 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.data import nnunet
 from jaxmedgen.data.build import Sources
+from jaxmedgen.data.case_groups import vendor_names
 from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.phantoms.label_stacks import label_stacks
 from jaxmedgen.data.pipeline import SampleStream
+from jaxmedgen.data.sources import Record
 from jaxmedgen.experiments.rendering import compiled, draw_image
+from jaxmedgen.experiments.synthetic.manifest import SetLog
 from jaxmedgen.report.pictures import Rgb, montage, save_png, three_planes
 from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise
 from jaxmedgen.types import Variables
@@ -40,12 +43,16 @@ class Wanted:
         spacing: mm an axis.
         style: image whose style may be taken, ``[*r, c]``.
         slice_axis: the axis of `label` that is made slice by slice, or None.
+        subject: name of the case that the label map and the style image are of.
+        vendor: of the style image, "" where it is not known.
     """
 
     label: np.ndarray
     spacing: tuple[float, ...]
     style: np.ndarray | None = None
     slice_axis: int | None = None
+    subject: str = ""
+    vendor: str = ""
 
 
 def write_samples(
@@ -57,22 +64,47 @@ def write_samples(
     count: int,
     seed: int,
     layout: Layout = "plain",
+    *,
+    style: str = "",
+    vendor: str = "",
 ) -> None:
-    """Synthetic scans of label maps with their labels, and ``samples.png``.
+    """Synthetic scans of label maps with their labels, ``samples.png`` and ``manifest.json``.
 
-    Label maps are those of training subjects, whole volumes where their slices were trained on, or
-    for short-axis phantoms stacks that nobody was trained on.
+    The manifest says which case each is of and in which style (`synthetic.manifest`). Label maps
+    are those of training subjects, whole volumes where their slices were trained on, or for
+    short-axis phantoms stacks that nobody was trained on.
+
+    Args:
+        config: of the system.
+        sources: whose training subjects' label maps are taken.
+        system: makes the images.
+        variables: of its trained state.
+        output: folder.
+        count: images.
+        seed: of what is drawn.
+        layout: of the files.
+        style: ``own`` takes each image's style from the subject's own image, as systems without
+            styles to draw do anyway.
+        vendor: style by its name, for all images.
 
     Raises:
-        ValueError: this configuration makes no images.
+        ValueError: this configuration makes no images, or has no such styles.
     """
-    stylise = isinstance(system, CanStylise) and getattr(system, "needs_style", False)
-    draw, pictures = compiled(system, variables, stylise=stylise), []
+    own = style == "own" or (
+        not vendor and isinstance(system, CanStylise) and getattr(system, "needs_style", False)
+    )
+    draw = compiled(system, variables, stylise=own, vendor=vendor)
+    pictures, log = [], SetLog()
     for number, wanted in enumerate(wanted_labels(config, sources, count, seed)):
         key = jax.random.fold_in(jax.random.key(seed), number)
-        style = wanted.style if stylise else None
-        image, label = draw_image(draw, key, wanted.label, wanted.slice_axis, style)
+        image, label = draw_image(
+            draw, key, wanted.label, wanted.slice_axis, wanted.style if own else None
+        )
         pictures.append(_write(output, number, image, label, wanted.spacing, layout))
+        shown = vendor or ((wanted.vendor or "own") if own else f"random-{number}")
+        log.add(f"sample_{number:04d}", wanted.subject, shown, image, label)
+    policy = vendor or ("own" if own else "random")
+    log.write(output, generator=config.system, deformation="none", style=policy, seed=seed)
     _finish(output, sources, pictures, layout)
 
 
@@ -83,20 +115,31 @@ def wanted_labels(config: ConfigDict, sources: Sources, count: int, seed: int) -
         volumes = SampleStream(train.source, seed)
         for number in range(count):
             record = volumes[number]
+            case = train.source.info.case_names[volumes.source_index(number)]
             axis = train.axis_of(record)
             image = train.slices_first(record, record["image"])
             own = tuple(float(s) for s in record.get("spacing", train.source.info.spacing))
-            yield Wanted(record["label"], own, image[len(image) // 2], axis)
+            vendor = _vendor(config, record)
+            yield Wanted(record["label"], own, image[len(image) // 2], axis, case, vendor)
         return
     stream = SampleStream(train, seed, tuple(config.patch_size) or None)
     if config.data.kind == "short_axis":
         stacks = label_stacks(count, tuple(config.data.shape), config.data.heart_classes, seed)
         for number, (label, own) in enumerate(stacks):
-            yield Wanted(label, own, stream[number]["image"], 0)
+            record, case = stream[number], f"stack-{seed}-{number:04d}"
+            yield Wanted(label, own, record["image"], 0, case, _vendor(config, record))
         return
     for number in range(count):
         record = stream[number]
-        yield Wanted(record["label"], spacing, record.get("image"))
+        case = train.info.case_names[stream.source_index(number)]
+        vendor = _vendor(config, record)
+        yield Wanted(record["label"], spacing, record.get("image"), None, case, vendor)
+
+
+def _vendor(config: ConfigDict, record: Record) -> str:
+    if "vendor" not in record:
+        return ""
+    return vendor_names(tuple(config.data.get("vendors", ())))[int(record["vendor"])]
 
 
 def write_deformed(
@@ -116,7 +159,7 @@ def write_deformed(
     if "label" not in sources.train[0]:
         raise ValueError("the training images have no label maps: there is nothing to move along")
     deform = jax.jit(lambda keys, image, label: system.deform(variables, keys, image, label))
-    stream, pictures = SampleStream(sources.train, seed), []
+    stream, pictures, log = SampleStream(sources.train, seed), [], SetLog()
     size = min(_GROUP, len(sources.train))
     for start in range(0, count, size):
         records = [stream[start + i] for i in range(size)]
@@ -127,6 +170,10 @@ def write_deformed(
             if number < count:
                 spacing = sources.info.spacing
                 pictures.append(_write(output, number, one, classes, spacing, layout))
+                case = sources.train.info.case_names[stream.source_index(number)]
+                log.add(f"sample_{number:04d}", case, "own", one, classes)
+    name = type(system).__name__
+    log.write(output, generator=name, deformation="population", style="own", seed=seed)
     _finish(output, sources, pictures, layout)
 
 

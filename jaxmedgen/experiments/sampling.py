@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from jaxmedgen.data.build import build_sources
-from jaxmedgen.experiments.label_files import write_label_maps
+from jaxmedgen.experiments.label_files import LabelWishes, write_label_maps
 from jaxmedgen.experiments.remodelling import latent_files
 from jaxmedgen.experiments.runs import as_seen, open_run
 from jaxmedgen.experiments.samples import Layout, write_deformed, write_samples
@@ -37,7 +37,11 @@ def sample_run(
     layout: Layout = "plain",
     condition: str = "",
     kind: str = "last",
+    *,
     overrides: Mapping[str, str] | None = None,
+    style: str = "",
+    vendor: str = "",
+    wishes: LabelWishes | None = None,
 ) -> dict[str, object]:
     """Writes `count` labelled synthetic scans and ``samples.png``.
 
@@ -54,6 +58,9 @@ def sample_run(
         condition: for models of latent levels, see `experiments.shape_files`.
         kind: checkpoint of a trained run, ``last`` or ``best``.
         overrides: of the ``sampling`` settings of a trained run, by dotted key.
+        style: ``own``, for systems that sample from label maps, see `write_samples`.
+        vendor: likewise.
+        wishes: for models of label maps.
 
     Returns:
         What a model of latent levels tells of its draws, see `shape_files.write_shapes`.
@@ -77,8 +84,23 @@ def sample_run(
         raise ValueError(f"--method {method} is for models of label maps, not {config.system}")
     if condition and not isinstance(system, CanGenerate):
         raise ValueError(f"--condition {condition} is for models of shapes, not {config.system}")
+    if (style or vendor) and not isinstance(system, CanSample):
+        raise ValueError(f"--style and --vendor are for images of label maps, not {config.system}")
+    if wishes not in (None, LabelWishes()) and not isinstance(system, CanCodeLabels):
+        raise ValueError(f"{config.system} is no model of label maps: leave out its flags")
     if isinstance(system, CanSample):
-        write_samples(config, sources, system, variables, output, count, seed, layout)
+        write_samples(
+            config,
+            sources,
+            system,
+            variables,
+            output,
+            count,
+            seed,
+            layout,
+            style=style,
+            vendor=vendor,
+        )
     elif isinstance(system, _NEEDS_TRAINING) and not variables:
         raise ValueError(f"{config.system} makes samples by what it has learned: give --workdir")
     elif isinstance(system, CanDeform):
@@ -87,7 +109,7 @@ def sample_run(
     elif isinstance(system, CanTranslate):
         write_translated(sources, system, variables, output, count, seed)
     elif isinstance(system, CanCodeLabels):
-        write_label_maps(sources, system, variables, output, count, seed, method)
+        write_label_maps(sources, system, variables, output, count, seed, method, wishes)
     elif isinstance(system, CanNavigate) and (condition or method in latent_files.METHODS):
         names = tuple(config.get("targets", sources.train.info.class_names))
         return latent_files.write_latents(

@@ -102,6 +102,42 @@ class CanStylise(Protocol):
 
 
 @runtime_checkable
+class CanInterpolateStyles(Protocol):
+    """Makes images from label maps in styles between those of two images."""
+
+    def interpolate(
+        self,
+        variables: PlayerVariables,
+        label: Int[Array, " b *s"],
+        first: Float[Array, "b *r c"],
+        last: Float[Array, "b *r c"],
+        steps: int,
+    ) -> Float[Array, "steps b *s c"]:
+        """Images of the label maps, the styles of `first` and `last` at the ends."""
+        ...
+
+
+@runtime_checkable
+class CanNameStyles(Protocol):
+    """Samples in styles that have names, say vendors; none where ``style_names`` is empty."""
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """The styles."""
+        ...
+
+    def sample_style(
+        self,
+        variables: PlayerVariables,
+        keys: Key[Array, " b"],
+        label: Int[Array, " b *s"],
+        style: str,
+    ) -> tuple[Float[Array, " b *s c"], Int[Array, " b *s"]]:
+        """As ``sample``, in one of `style_names`."""
+        ...
+
+
+@runtime_checkable
 class CanTranslate(Protocol):
     """Shows images as they would be in another domain: without a finding, by another scanner."""
 

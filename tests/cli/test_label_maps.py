@@ -77,3 +77,19 @@ def test_misuse_is_named(fails, workdir, tmp_path):
         "--config.data.kind=shapes",
         "--config.data.shape=(16, 16, 16)",
     )
+
+
+def test_a_path_from_health_to_a_disease(run, fails, workdir, tmp_path):
+    """All steps of one start and one end; wishes that a method does not look at are refused."""
+    flags = ("--method", "pathology", "--disease", "HCM", "--steps", "4", "--count", "1")
+    status, _, err = run("sample", "--workdir", workdir, "--output", tmp_path, *flags)
+    assert status == 0, err
+    records = json.loads((tmp_path / "records.json").read_text())
+    assert [r["t"] for r in records] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert {r["disease"] for r in records} == {"HCM"} and {r["phase"] for r in records} == {"ED"}
+    assert len({tuple(r["sources"]) for r in records}) == 1
+    assert len(list((tmp_path / "labels").iterdir())) == 4
+    again = ("sample", "--workdir", workdir, "--output", tmp_path, "--method")
+    assert "--steps is for --method between or" in fails(*again, "equalised", "--steps", "3")
+    assert "--attribute is for --method targeted" in fails(*again, "between", "--attribute", "mass")
+    assert "known are ED" in fails(*again, "between", "--phase", "ES")

@@ -45,6 +45,9 @@ def test_a_trained_generator_writes_a_data_set_for_nnunet(run, tmp_path):
     assert description["numTraining"] == 3 and description["file_ending"] == ".nii.gz"
     layout = discover(output)
     assert layout.kind == "nnunet" and len(layout.cases) == 3 and not layout.problems
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert [e["name"] for e in manifest["images"]] == [f"sample_{k:04d}" for k in range(3)]
+    assert (manifest["deformation"], manifest["style"], manifest["styles"]) == ("none", "random", 3)
     # Label files get images on their own grid, in the style of a scan.
     affine = np.array([[0, 0, -8.0, 3], [-2.5, 0, 0, 1], [0, 2.5, 0, 7], [0, 0, 0, 1]])
     stack = np.asarray(nib.load(layout.cases[0].label).dataobj)
@@ -57,6 +60,21 @@ def test_a_trained_generator_writes_a_data_set_for_nnunet(run, tmp_path):
     np.testing.assert_allclose(made.affine, affine)
     assert made.shape == stack.shape
     np.testing.assert_array_equal(np.asarray(label.dataobj), stack)
+    # Or several, on the way to the style of another scan.
+    arguments += ["--to-style", layout.cases[2].images[0], "--count", "3"]
+    status, out, err = run("sample", "--workdir", work, "--output", tmp_path / "path", *arguments)
+    assert status == 0 and "wrote 3 images" in out, err
+    path = [nib.load(tmp_path / "path" / "images" / f"turned_t{k:02d}.nii.gz") for k in range(3)]
+    np.testing.assert_allclose(path[0].get_fdata(), made.get_fdata(), atol=1e-4)
+    assert np.abs(path[2].get_fdata() - path[0].get_fdata()).max() > 0
+    # A subject's own style, and no vendors without names for them.
+    own = ["sample", "--workdir", work, "--output", tmp_path / "own", "--count", "2"]
+    status, _, err = run(*own, "--style", "own")
+    assert status == 0, err
+    styles = json.loads((tmp_path / "own" / "manifest.json").read_text())
+    assert styles["style"] == "own" and {e["style"] for e in styles["images"]} <= {"A", "B"}
+    status, _, err = run(*own, "--vendor", "B")
+    assert status == 2 and "have no names" in err
     for case in layout.cases:
         image, label = nib.load(case.images[0]), nib.load(case.label)
         assert image.shape == label.shape and image.shape[1:] == (32, 32)

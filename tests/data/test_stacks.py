@@ -43,6 +43,7 @@ def test_training_stacks_are_plausible_hearts_of_6_to_14_slices(stacks):
 
 def test_end_systole_ejects_and_keeps_the_muscle():
     phases = ShortAxisStacks(8, phases=("ED", "ES"))
+    assert phases.phases_of == ("ED", "ES") * 8
     assert len(phases) == 16 and phases.groups[:4] == ("NOR", "NOR", "DCM", "DCM")
     for subject in range(8):
         ed, es = (

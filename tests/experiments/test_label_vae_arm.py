@@ -1,5 +1,6 @@
 """A sampler of new label maps from the labelled subjects of a run, and attributes of stacks."""
 
+import dataclasses
 import json
 import types
 
@@ -156,3 +157,20 @@ def test_written_subjects_are_a_folder_that_is_read_again(population, tmp_path):
         np.testing.assert_array_equal(stack.label, subject.label)
     records = json.loads((tmp_path / "records.json").read_text())
     assert [tuple(r["sources"]) for r in records] == [s.sources for s in subjects]
+
+
+def test_phases_are_populations_of_their_own(population):
+    """Statistics of a disease at end systole have no subject at end diastole."""
+    phases = [("ED", "ES")[i // 2 % 2] for i in range(len(population.stacks))]
+    stacks = tuple(
+        dataclasses.replace(s, phase=p, label=s.label if p == "ED" else discs([4] * len(s.label)))
+        for s, p in zip(population.stacks, phases)
+    )
+    mixed = measure_population(population.space, stacks)
+    assert mixed.phases == ("ED", "ES")
+    for seed in range(4):
+        made = synthesise(mixed, "pathology", seed, disease="DCM", phase="ES")
+        area = (made.label == 1).sum((1, 2))
+        assert made.phase == "ES" and np.all(area == (discs([4]) == 1).sum())
+    drawn = {synthesise(mixed, "between", seed).phase for seed in range(8)}
+    assert drawn == {"ED", "ES"}

@@ -5,8 +5,9 @@ from typing import Any
 
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.phantoms.short_axis import ShortAxis
-from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
+from jaxmedgen.data.phantoms.short_axis_stack import DISEASES, PHASES, ShortAxisStacks
 from jaxmedgen.data.sources import Source, in_memory, joined
+from jaxmedgen.data.stacks import Grouped
 
 
 def numbered_parts(data: Any, make: Callable[[int, int], Source]) -> tuple[Source, Source, Source]:
@@ -47,11 +48,29 @@ def heart_slice_parts(data: Any) -> tuple[Source, Source, Source]:
 
 
 def short_axis_stack_parts(data: Any) -> tuple[Source, Source, Source]:
-    """Stacks of diseases that take turns; numbers of subjects, each with all its phases."""
+    """Stacks of diseases that take turns; numbers of subjects, each with all its phases.
+
+    With ``data.vendors`` they have images, those of ``data.test_vendors`` in the tests where these
+    are given; without, label maps alone if ``data.stacks`` takes them apart, else images of vendors
+    A and B. A ``data.shape`` of three axes gives every stack so many slices.
+    """
     counts = (data.train, data.validation, data.test)
     starts = (0, data.train, data.train + data.validation)
-    kinds = {"diseases": tuple(data.diseases), "phases": tuple(data.phases)}
-    return tuple(
-        ShortAxisStacks(size, tuple(data.shape), data.seed, start, **kinds)
-        for size, start in zip(counts, starts)
-    )
+    shape = tuple(data.shape)
+    kinds = {
+        "diseases": tuple(data.get("diseases", DISEASES)),
+        "phases": tuple(data.get("phases", PHASES[:1])),
+    }
+    if len(shape) == 3:
+        kinds["slices"] = (shape[0], shape[0])
+    usual = () if data.get("stacks") else ("A", "B")
+    vendors = tuple(data.get("vendors", ())) or usual
+    tested = tuple(data.get("test_vendors", ())) or vendors
+    sources = [
+        ShortAxisStacks(size, shape[-2:], data.seed, start, vendors=names, **kinds)
+        for size, start, names in zip(counts, starts, (vendors, vendors, tested))
+    ]
+    if not vendors:
+        return tuple(sources)
+    # Images are drawn once; label maps are quick.
+    return tuple(Grouped(in_memory(s), s.groups, s.phases_of) for s in sources)

@@ -230,12 +230,12 @@ class ShortAxisStacks:
 
     @property
     def info(self) -> DatasetInfo:
-        """Class and case names; spacing of a stack of 10 slices (records have their own)."""
-        pixel = FIELD_OF_VIEW / min(self.shape)
+        """Class and case names; spacing of the middle number of slices (records have their own)."""
+        pixel, middle = FIELD_OF_VIEW / min(self.shape), sum(self.slices) / 2
         return DatasetInfo(
             class_names=CLASSES,
             channel_names=("cine",) if self.vendors else (),
-            spacing=(LENGTH / 10, pixel, pixel),
+            spacing=(LENGTH / middle, pixel, pixel),
             case_names=tuple(self._name(i) for i in range(len(self))),
         )
 
@@ -243,6 +243,11 @@ class ShortAxisStacks:
     def groups(self) -> tuple[str, ...]:
         """The disease of every stack."""
         return tuple(self.disease_of(i) for i in range(len(self)))
+
+    @property
+    def phases_of(self) -> tuple[str, ...]:
+        """The phase of every stack."""
+        return tuple(self.phases[i % len(self.phases)] for i in range(len(self)))
 
     def disease_of(self, index: int) -> str:
         """The disease of a stack."""

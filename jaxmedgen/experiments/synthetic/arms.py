@@ -9,12 +9,13 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
+from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.sources import ArraySource, Source, Standardized, in_memory, joined, subset
 from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining
 from jaxmedgen.experiments.synthetic.anatomy import keep
 from jaxmedgen.experiments.synthetic.generators import GeneratorFor, ready
 from jaxmedgen.experiments.synthetic.known_generators import WarpGenerator
-from jaxmedgen.experiments.synthetic.synthetic_set import Recipe, build_set, groups_of
+from jaxmedgen.experiments.synthetic.synthetic_set import Recipe, build_set
 from jaxmedgen.train.environment import write_json
 
 Count = Callable[[int], int]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 
+from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import Source, Standardized, subset
@@ -22,7 +23,6 @@ from jaxmedgen.experiments.synthetic.realism import (
     pair_measures,
     set_measures,
 )
-from jaxmedgen.experiments.synthetic.synthetic_set import groups_of
 from jaxmedgen.experiments.training import predictor
 from jaxmedgen.metrics.frechet import VECTORS_PER_DIMENSION
 from jaxmedgen.metrics.image_quality import check_range
@@ -167,7 +167,12 @@ def evaluate_realism(
     generated = image_set(synthetic, "", made_from)
     if pattern and styles:
         names = synthetic.info.case_names
-        generated = dataclasses.replace(generated, groups=tuple(styles[n] for n in names))
+        # An image in its subject's own style is of the subject's vendor.
+        groups = tuple(
+            groups_of([made_from[n]], pattern)[0] if styles[n] == "own" else styles[n]
+            for n in names
+        )
+        generated = dataclasses.replace(generated, groups=groups)
     check_range(generated.images, data_range, "synthetic")
     network = extractor_for(
         extractor, known, reference.groups or None, workdir / "extractor", seed=seed

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.sources import Source
-from jaxmedgen.experiments.synthetic.synthetic_set import groups_of
 
 
 def size_tails(source: Source, share: float = 0.25) -> tuple[int, ...]:

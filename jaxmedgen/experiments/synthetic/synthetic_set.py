@@ -6,10 +6,7 @@ styles* apart, because their effects differ.
 """
 
 import dataclasses
-import hashlib
-import json
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +16,7 @@ from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.sources import ArraySource, Source
 from jaxmedgen.experiments.synthetic.anatomy import Deformation, keep
 from jaxmedgen.experiments.synthetic.generators import RANDOM_STYLE, Generator
+from jaxmedgen.experiments.synthetic.manifest import FILE, SetLog
 from jaxmedgen.train.environment import write_json
 
 _GROUP = 32
@@ -92,7 +90,7 @@ def build_set(
         raise ValueError(f"{len(groups)} groups for {len(source)} subjects")
     rng = np.random.default_rng(recipe.seed)
     order = np.concatenate([rng.permutation(len(source)) for _ in range(-(-count // len(source)))])
-    records, entries = [], []
+    records, log = [], SetLog()
     for start in range(0, count, _GROUP):
         numbers = np.resize(order[start : min(start + _GROUP, count)], _GROUP)
         styles = [_style(recipe, groups, int(i), rng) for i in numbers]
@@ -102,29 +100,20 @@ def build_set(
         label = np.stack([np.asarray(r["label"], np.int32) for r in real])
         made, labels = generator(seed, image, recipe.deformation(seed, label), styles)
         for k in range(min(_GROUP, count - start)):
-            records.append(
-                {"image": np.asarray(made[k], np.float32), "label": np.asarray(labels[k], np.int32)}
-            )
+            record = {
+                "image": np.asarray(made[k], np.float32),
+                "label": np.asarray(labels[k], np.int32),
+            }
+            records.append(record)
             shown = f"{RANDOM_STYLE}-{start + k}" if styles[k] == RANDOM_STYLE else styles[k]
             subject = source.info.case_names[int(numbers[k])]
-            entries.append(
-                {"name": f"synthetic-{start + k:05d}", "subject": subject, "style": shown}
-            )
-    info = dataclasses.replace(source.info, case_names=tuple(e["name"] for e in entries))
-    return SyntheticSet(
-        ArraySource(records, info),
-        {
-            "version": _version(records),
-            "generator": generator.name,
-            "deformation": recipe.name,
-            "style": recipe.style,
-            "seed": recipe.seed,
-            "count": count,
-            "anatomies": len({r["label"].tobytes() for r in records}),
-            "styles": len({e["style"] for e in entries}),
-            "images": entries,
-        },
+            log.add(f"synthetic-{start + k:05d}", subject, shown, **record)
+    manifest = log.manifest(
+        generator=generator.name, deformation=recipe.name, style=recipe.style, seed=recipe.seed
     )
+    names = tuple(entry["name"] for entry in manifest["images"])
+    info = dataclasses.replace(source.info, case_names=names)
+    return SyntheticSet(ArraySource(records, info), manifest)
 
 
 def write_set(made: SyntheticSet, folder: pathlib.Path) -> None:
@@ -138,33 +127,7 @@ def write_set(made: SyntheticSet, folder: pathlib.Path) -> None:
             path = folder / "images" / f"{name}{end}.nii.gz"
             write_volume(path, record["image"][..., k], affine)
         write_volume(folder / "labels" / f"{name}.nii.gz", record["label"].astype(np.uint8), affine)
-    write_json(folder / "manifest.json", dict(made.manifest))
-
-
-def read_manifest(folder: pathlib.Path) -> Mapping[str, Any]:
-    """The manifest of a written set; empty for folders that something else wrote."""
-    path = folder / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def groups_of(names: Sequence[str], pattern: str) -> tuple[str, ...]:
-    """The part of every case name that the first group of a regular expression matches.
-
-    Args:
-        names: of cases.
-        pattern: for example ``^([^-]+)-`` for the vendor of ``A-NOR-00012``.
-
-    Raises:
-        ValueError: a pattern without a group, or a name that it does not match.
-    """
-    expression = re.compile(pattern)
-    if expression.groups < 1:
-        raise ValueError(f"pattern {pattern!r} has no group: put the group's part in parentheses")
-    found = [expression.search(name) for name in names]
-    missing = [name for name, match in zip(names, found) if match is None]
-    if missing:
-        raise ValueError(f"pattern {pattern!r} does not match the case names {missing[:3]}")
-    return tuple(match.group(1) for match in found)
+    write_json(folder / FILE, dict(made.manifest))
 
 
 def _style(recipe: Recipe, groups: Sequence[str] | None, subject: int, rng) -> str:
@@ -176,11 +139,3 @@ def _style(recipe: Recipe, groups: Sequence[str] | None, subject: int, rng) -> s
         others = [v for v in recipe.vendors if v != groups[subject]]
         return others[int(rng.integers(len(others)))]
     return recipe.style
-
-
-def _version(records: Sequence[Mapping[str, np.ndarray]]) -> str:
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(record["image"].tobytes())
-        digest.update(record["label"].tobytes())
-    return digest.hexdigest()[:12]

@@ -27,6 +27,7 @@ from jaxmedgen.nets.synthesizer import Synthesizer
 from jaxmedgen.ops.percentiles import scale_intensities
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.synthesis.feature_maps import FeatureMaps
+from jaxmedgen.systems.synthesis.padding import pad_to
 from jaxmedgen.systems.synthesis.weights import Weights
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.state import TrainState, create_state
@@ -51,6 +52,7 @@ class LabelToImageGan:
         augmentation: further transform of the training images.
         scaling: of intensities to [-1, 1], see `ops.percentiles.scale_intensities`.
         vendors: numbers of the vendors that samples are drawn from, where the net has vendors.
+        vendor_names: of all numbers.
         channels: of the images.
     """
 
@@ -65,6 +67,7 @@ class LabelToImageGan:
     augmentation: Augment | None = None
     scaling: str = "slice"
     vendors: tuple[int, ...] = ()
+    vendor_names: tuple[str, ...] = ()
     channels: int = 1
 
     def players(self) -> Mapping[str, PlayerSettings]:
@@ -112,8 +115,8 @@ class LabelToImageGan:
             image, label = self.augmentation(split[:, 0], image, label)
         if self.turns is not None:
             image, label = self.turns(split[:, 1], image, label)
-        image = jnp.clip(_pad(image, self.shape, -1.0), -1.0, 1.0)
-        return {**batch, "image": image, "label": _pad(label, self.shape, 0)}
+        image = jnp.clip(pad_to(image, self.shape, -1.0), -1.0, 1.0)
+        return {**batch, "image": image, "label": pad_to(label, self.shape, 0)}
 
     def encode(
         self, variables: PlayerVariables, image: Float[Array, " b *s c"]
@@ -125,7 +128,7 @@ class LabelToImageGan:
         """
         if self.net.style is None:
             raise ValueError("this generator reads no style from images: train arm=vae or style")
-        image = _pad(scale_intensities(image, self.scaling), self.shape, -1.0)
+        image = pad_to(scale_intensities(image, self.scaling), self.shape, -1.0)
         return self.net.apply(variables[GENERATOR], image, method="encode")
 
     def sample(
@@ -150,6 +153,30 @@ class LabelToImageGan:
         if self.net.vendors:
             place = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(self.vendors)))
             vendor = jnp.asarray(self.vendors, jnp.int32)[place(split[:, 1])]
+        return self.render(variables, label, z, vendor), label
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """The vendors that it was trained on, where it has any."""
+        return tuple(self.vendor_names[k] for k in self.vendors) if self.net.vendors else ()
+
+    def sample_style(
+        self,
+        variables: PlayerVariables,
+        keys: Key[Array, " b"],
+        label: Int[Array, " b *s"],
+        style: str,
+    ) -> tuple[Float[Array, " b *s c"], Int[Array, " b *s"]]:
+        """As `sample`, all of one vendor of `style_names`.
+
+        Raises:
+            ValueError: another vendor.
+        """
+        if style not in self.style_names:
+            known = ", ".join(self.style_names) or "none (train arm=vendor)"
+            raise ValueError(f"vendor '{style}': this generator knows {known}")
+        z = self._noise(jax.vmap(jax.random.split)(keys)[:, 0])
+        vendor = jnp.full(len(keys), self.vendor_names.index(style), jnp.int32)
         return self.render(variables, label, z, vendor), label
 
     def stylise(
@@ -197,7 +224,7 @@ class LabelToImageGan:
             z, vendor = (None if x is None else jnp.repeat(x, given[1], 0) for x in (z, vendor))
             label = label.reshape(-1, *given[2:])
         size = label.shape[1:]
-        padded = one_hot(_pad(label, self.shape, 0), self.classes)
+        padded = one_hot(pad_to(label, self.shape, 0), self.classes)
         image = self.net.apply(variables[GENERATOR], padded, z, vendor, method="generate")
         image = image[(slice(None), *(slice(n) for n in size))]
         return image.reshape(*given, self.channels)
@@ -223,7 +250,10 @@ class LabelToImageGan:
         """Generated images with posteriors, and the generator's new collections."""
         variables, batch = inputs.variables[GENERATOR], inputs.batch
         if self.net.vendors and "vendor" not in batch:
-            raise ValueError("arm=vendor needs data with a 'vendor' in every record")
+            raise ValueError(
+                "arm=vendor needs the vendor of every case: set data.vendor_of (a table, or a "
+                "pattern of case names) and data.vendors"
+            )
         vendor = batch["vendor"] if self.net.vendors else None
         noise = self._noise(inputs.keys)
         return self.net.apply(
@@ -285,15 +315,3 @@ class LabelToImageGan:
         variables, batch = inputs.variables[FEATURES], inputs.batch
         loss = self.features.segmentation_loss
         return loss(variables, batch["image"], batch["label"], inputs.step), LossOutputs()
-
-
-def _pad(x, shape, value):
-    """`value` after the end of every axis of space up to `shape`."""
-    space = x.shape[1 : 1 + len(shape)]
-    if any(n > m for n, m in zip(space, shape)):
-        raise ValueError(
-            f"images of {space} for networks of {shape}: train with data.shape={space}"
-        )
-    pads = [(0, m - n) for n, m in zip(space, shape)]
-    rest = [(0, 0)] * (x.ndim - 1 - len(shape))
-    return jnp.pad(x, [(0, 0), *pads, *rest], constant_values=value)

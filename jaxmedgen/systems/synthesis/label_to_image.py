@@ -9,7 +9,7 @@ import optax
 
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.augment.quarter_turns import QuarterTurns
-from jaxmedgen.data.phantoms.vendors import VENDORS
+from jaxmedgen.data.case_groups import vendor_names
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.nets.discriminators import MultiScaleDiscriminator, PatchDiscriminator
 from jaxmedgen.nets.pix2pix import Pix2PixHD, Pix2PixUNet
@@ -45,11 +45,12 @@ def build(config: Any, info: DatasetInfo) -> LabelToImageGan:
     channels = len(info.channel_names)
     if not channels:
         raise ValueError("the data set has label maps but no images: there is nothing to learn")
+    names = vendor_names(tuple(config.data.vendors)) if model.vendors else ()
     net = Synthesizer(
         generator=_generator(model, shape, channels, dtype),
         style=_style(model, dtype),
         latent=0 if model.style == "none" else model.latent,
-        vendors=len(VENDORS) if model.vendors else 0,
+        vendors=len(names) if model.vendors else 0,
     )
     if model.vendors and not net.latent:
         raise ValueError("model.vendors needs latent vectors: set model.style to noise or vae")
@@ -77,7 +78,8 @@ def build(config: Any, info: DatasetInfo) -> LabelToImageGan:
         turns=QuarterTurns(float(turns)) if turns else None,
         augmentation=None if config.augment.preset == "none" else policy,
         scaling=config.intensity,
-        vendors=tuple(VENDORS.index(v) for v in config.data.vendors) if model.vendors else (),
+        vendors=tuple(names.index(v) for v in config.data.vendors) if model.vendors else (),
+        vendor_names=names,
         channels=channels,
     )
 

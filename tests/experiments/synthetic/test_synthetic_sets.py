@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.preprocess import Preprocessing
@@ -20,12 +21,11 @@ from jaxmedgen.experiments.synthetic import arms, generators
 from jaxmedgen.experiments.synthetic.anatomy import elastic, interpolated, keep, pathology
 from jaxmedgen.experiments.synthetic.generators import Generator, SystemGenerator, ready
 from jaxmedgen.experiments.synthetic.known_generators import Degraded, OracleGenerator
+from jaxmedgen.experiments.synthetic.manifest import read_manifest
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
 from jaxmedgen.experiments.synthetic.synthetic_set import (
     Recipe,
     build_set,
-    groups_of,
-    read_manifest,
     write_set,
 )
 from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS, Setting

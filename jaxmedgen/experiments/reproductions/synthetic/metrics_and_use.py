@@ -8,6 +8,7 @@ import numpy as np
 import scipy.stats
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.sources import in_memory, relabel
 from jaxmedgen.experiments.reproductions.record import Claim, Options
@@ -24,7 +25,7 @@ from jaxmedgen.experiments.synthetic.extractors import trained_classifier
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.realism import ImageSet, copying, set_measures
 from jaxmedgen.experiments.synthetic.realism_run import ceilings, image_set
-from jaxmedgen.experiments.synthetic.synthetic_set import build_set, groups_of
+from jaxmedgen.experiments.synthetic.synthetic_set import build_set
 from jaxmedgen.experiments.synthetic.usability import (
     CHECKPOINTS,
     FAULTS,

@@ -13,7 +13,7 @@ from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.sources import ArraySource, Source, Standardized, in_memory, joined, subset
 from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining
 from jaxmedgen.experiments.synthetic.anatomy import keep
-from jaxmedgen.experiments.synthetic.generators import GeneratorFor, ready
+from jaxmedgen.experiments.synthetic.generator_sources import GeneratorFor, ready
 from jaxmedgen.experiments.synthetic.known_generators import WarpGenerator
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe, build_set
 from jaxmedgen.train.environment import write_json
@@ -82,7 +82,7 @@ def mixture_arm(
         shown += [] if more is None else [more]
         parts, warnings = [joined([_plain(s) for s in shown])] if shown else [], ()
         if synthetic is not None:
-            made = _make(synthetic, inputs, sum(len(s) for s in shown))
+            made, warnings = _make(synthetic, inputs, sum(len(s) for s in shown))
             parts += [] if made is None else [made]
         if not parts:
             raise ValueError(f"arm '{description}' shows neither real nor synthetic images")
@@ -117,11 +117,16 @@ def warped_arm(description: str, *, preset: str, count: Count) -> Arm:
     return Arm(description, prepare)
 
 
-def _make(synthetic: Synthetic, inputs: ArmInputs, real: int) -> Source | None:
-    """The synthetic images of one run; their manifest goes to the arm's folder."""
+def _make(
+    synthetic: Synthetic, inputs: ArmInputs, real: int
+) -> tuple[Source | None, tuple[str, ...]]:
+    """The synthetic images of one run, and what the generator's training said of itself.
+
+    Their manifest goes to the arm's folder.
+    """
     count = synthetic.count(real)
     if count == 0:
-        return None
+        return None, ()
     seen = inputs.labelled if synthetic.pool is None else synthetic.pool
     folder = inputs.shared / "generator"
     if synthetic.pool is not None:
@@ -139,7 +144,7 @@ def _make(synthetic: Synthetic, inputs: ArmInputs, real: int) -> Source | None:
         groups=groups_of(names, pattern) if pattern else None,
     )
     write_json(pathlib.Path(inputs.workdir) / "synthetic.json", dict(made.manifest))
-    return made.source
+    return made.source, tuple(getattr(generator, "warnings", ()))
 
 
 def _balanced(real: Source, synthetic: Source, share: float) -> list[Source]:

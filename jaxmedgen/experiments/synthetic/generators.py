@@ -1,11 +1,10 @@
 """Anything that gives labelled images, as the evaluation of synthetic data sees it.
 
-A `Generator` turns labelled subjects into synthetic labelled images. Adapters make one of every
-system of the library that can sample or deform; `known_generators` has those whose quality is known
-beforehand.
+A `Generator` turns labelled subjects into synthetic labelled images. `SystemGenerator` makes
+one of a trained system of the library; `generator_sources` gets or trains it, `known_generators`
+has generators whose quality is known beforehand.
 """
 
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -14,19 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import Source, subset
-from jaxmedgen.experiments.runs import open_run
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.synthetic.system_draws import drawing_of
 from jaxmedgen.ops.percentiles import HIGH, LOW
 from jaxmedgen.systems.base import (
-    CanDeform,
-    CanSample,
+    CanNameStyles,
     CanStylise,
     PlayerVariables,
-    build_system,
-    evaluation_variables,
 )
 
 RANDOM_STYLE = "random"
@@ -68,14 +60,14 @@ StyleBank = Mapping[str, Float[np.ndarray, "n *s c"]]
 
 
 class SystemGenerator:
-    """A trained system of the library that samples from labels, stylises or deforms images.
+    """A trained system of the library that makes labelled images, see `system_draws`.
 
-    A system that can stylise takes a named style from the bank, where it has that name, or from
-    the subject's own image; it draws random styles if it can, and takes them from other subjects
-    if it cannot.
+    A named style is the system's own, where it has that name, or taken from the bank, where that
+    has it, or from the subject's own image. A system that draws no styles takes random ones from
+    other subjects.
 
-    Sampled and stylised images are brought to the window (1 to 99 %) of the subject's image, or of
-    the image that gave the style: systems have scales of their own, say [-1, 1].
+    Images of label maps and of models are brought to the window (1 to 99 %) of the subject's image,
+    or of the image that gave the style: systems have scales of their own, say [-1, 1].
     """
 
     def __init__(
@@ -84,27 +76,45 @@ class SystemGenerator:
         variables: PlayerVariables,
         name: str,
         styles: StyleBank | None = None,
+        *,
+        slice_axis: int | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         """Compiles lazily.
 
+        Args:
+            system: trained.
+            variables: of its players.
+            name: for manifests.
+            styles: images by the name of their style.
+            slice_axis: across the slices of subjects, for a system of slices; None shows it whole
+                subjects.
+            warnings: what the system's training said.
+
         Raises:
-            ValueError: the system can do none of it.
+            ValueError: the system can do none of it, or not slice by slice.
         """
-        self._name, self._bank = name, dict(styles or {})
-        self._draw = self._stylise = None
-        self._deforms = False
-        if isinstance(system, CanSample) and not getattr(system, "needs_style", False):
-            self._draw = jax.jit(lambda keys, _, label: system.sample(variables, keys, label))
-        elif isinstance(system, CanDeform):
-            self._deforms = True
-            self._draw = jax.jit(
-                lambda keys, image, label: system.deform(variables, keys, image, label)
-            )
+        self._name, self._bank, self._axis = name, dict(styles or {}), slice_axis
+        self.warnings = tuple(warnings)
+        self._drawing, self._stylise = drawing_of(system, variables, name), None
         # Systems that read no style from images have the method too, and say so by raising.
         if isinstance(system, CanStylise) and _reads_styles(system):
             self._stylise = jax.jit(lambda label, style: system.stylise(variables, label, style))
-        if self._draw is None and self._stylise is None:
+        if self._drawing is None and self._stylise is None:
             raise ValueError(f"{name} neither samples nor deforms: it makes no labelled images")
+        if slice_axis is not None and not self.renders_labels:
+            raise ValueError(
+                f"{name} was trained on slices and makes no label maps into images: it cannot make "
+                "volumes; give it 2D subjects"
+            )
+        self._names: Mapping[str, Callable] = {}
+        if isinstance(system, CanNameStyles):
+            self._names = {
+                style: jax.jit(
+                    lambda keys, label, s=style: system.sample_style(variables, keys, label, s)[0]
+                )
+                for style in system.style_names
+            }
 
     @property
     def name(self) -> str:
@@ -113,8 +123,13 @@ class SystemGenerator:
 
     @property
     def renders_labels(self) -> bool:
-        """Whether images are made of label maps; else given images are moved with their labels."""
-        return not self._deforms
+        """Whether images are made of label maps."""
+        return self._drawing is None or self._drawing.kind == "render"
+
+    @property
+    def keeps_classes(self) -> bool:
+        """Whether labels are the subjects' own, moved, whatever their classes are."""
+        return self._drawing is not None and self._drawing.kind == "move"
 
     def __call__(
         self,
@@ -124,20 +139,37 @@ class SystemGenerator:
         styles: Sequence[str],
     ) -> LabelledImages:
         """Draws one image a subject."""
+        keys = jax.random.split(jax.random.key(seed), len(label))
+        cut = self._slices_first(label)
+        named = {style: self._names[style](keys, cut) for style in {*styles} & {*self._names}}
+        if named and set(styles) <= set(named):
+            made = np.stack([np.asarray(named[s])[k] for k, s in enumerate(styles)])
+            return in_window_of(self._back(made), image), label
         free = all(style == RANDOM_STYLE for style in styles)
-        if self._stylise is None or (free and self._draw is not None):
-            keys = jax.random.split(jax.random.key(seed), len(label))
-            made, kept = self._draw(keys, jnp.asarray(image), jnp.asarray(label))
-            made = np.asarray(made)
-            return made if self._deforms else in_window_of(made, image), np.asarray(kept)
-        rng, shown = np.random.default_rng(seed), image.copy()
+        if self._stylise is None or (free and self._drawing is not None):
+            made, kept = map(np.asarray, self._drawing.draw(keys, jnp.asarray(image), cut))
+            if self.renders_labels:
+                made, kept = self._back(made), self._back(kept)
+            moved = self._drawing.kind in ("move", "translate")
+            return made if moved else in_window_of(made, image), kept
+        rng, shown = np.random.default_rng(seed), image
+        if self._axis is not None:  # a style is read from the middle slice
+            shown = np.take(image, image.shape[self._axis + 1] // 2, self._axis + 1)
+        own, shown = shown, shown.copy()
         for k, style in enumerate(styles):
             if style in self._bank:
                 shown[k] = self._bank[style][rng.integers(len(self._bank[style]))]
             elif style == RANDOM_STYLE:
-                shown[k] = image[rng.integers(len(image))]
-        made = np.asarray(self._stylise(jnp.asarray(label), jnp.asarray(shown)))
+                shown[k] = own[rng.integers(len(own))]
+        made = self._back(np.asarray(self._stylise(cut, jnp.asarray(shown))))
         return in_window_of(made, shown), label
+
+    def _slices_first(self, label):
+        label = jnp.asarray(label)
+        return label if self._axis is None else jnp.moveaxis(label, self._axis + 1, 1)
+
+    def _back(self, array):
+        return array if self._axis is None else np.moveaxis(array, 1, self._axis + 1)
 
 
 def in_window_of(
@@ -158,108 +190,3 @@ def in_window_of(
 def _reads_styles(system: CanStylise) -> bool:
     net = getattr(system, "net", None)
     return getattr(net, "style", True) is not None
-
-
-GeneratorFor = Callable[[Source, pathlib.Path, int], Generator]
-"""``(labelled subjects, folder, seed) -> generator``: trained on them, or there already."""
-
-
-def ready(generator: Generator) -> GeneratorFor:
-    """A generator that exists already and looks at no subjects."""
-    return lambda labelled, folder, seed: generator
-
-
-class Merged:
-    """A generator of fewer classes than the subjects have: it is shown theirs merged into its own.
-
-    The images keep the subjects' labels.
-    """
-
-    def __init__(self, generator: Generator, target_of: Sequence[int]) -> None:
-        """Label value v of the subjects is class ``target_of[v]`` of the generator."""
-        self._generator, self._table = generator, np.asarray(target_of, np.int32)
-
-    @property
-    def name(self) -> str:
-        """The generator's."""
-        return self._generator.name
-
-    def __call__(
-        self,
-        seed: int,
-        image: Float[np.ndarray, "b *s c"],
-        label: Int[np.ndarray, " b *s"],
-        styles: Sequence[str],
-    ) -> LabelledImages:
-        """As the generator."""
-        return self._generator(seed, image, self._table[label], styles)[0], label
-
-
-def trained_run(
-    workdir: pathlib.Path,
-    styles: StyleBank | None = None,
-    target_of: Sequence[int] = (),
-    target_names: Sequence[str] = (),
-) -> GeneratorFor:
-    """The generator of a run of ``bin/train``, for subjects of its own classes.
-
-    Args:
-        workdir: of the run.
-        styles: images by the name of their style.
-        target_of: class of each label value of the subjects, where some are merged for prediction.
-        target_names: of these classes: a generator of them is shown merged label maps.
-
-    Raises:
-        ConfigError: the folder holds no run.
-        ValueError: its system makes no labelled images.
-    """
-    run = open_run(workdir)
-    name = f"{run.config.system}, {workdir.name}"
-    generator = SystemGenerator(run.system, run.variables()[0], name, styles)
-    classes = run.info.class_names
-
-    def check(labelled: Source, folder: pathlib.Path, seed: int) -> Generator:
-        del folder, seed
-        if labelled.info.class_names == classes or not generator.renders_labels:
-            return generator
-        if tuple(target_names) == classes:
-            return Merged(generator, target_of)
-        raise ValueError(
-            f"{workdir} was trained on the classes {', '.join(classes)}, these subjects have "
-            f"{', '.join(labelled.info.class_names)}: train a generator of their classes"
-        )
-
-    return check
-
-
-def trained_on(
-    config_name: str, styles: StyleBank | None = None, *, steps: int | None = None
-) -> GeneratorFor:
-    """Trains a configuration's system on the labelled subjects that it is given.
-
-    The data group of the configuration is not used; its image size becomes the subjects'.
-
-    Args:
-        config_name: the configuration.
-        styles: images by the name of their style.
-        steps: after which training stops, for generators that are not ready; with a constant
-            learning rate these are the checkpoints of one training.
-    """
-
-    def make(labelled: Source, folder: pathlib.Path, seed: int) -> Generator:
-        config = load_config(config_name)
-        with config.unlocked():
-            config.seed = seed
-            if steps is not None:
-                config.steps = config.checkpoint_every = steps
-            config.data.shape = tuple(labelled[0]["image"].shape[:-1])
-            config.data.target_of, config.data.target_names = (), ()
-        system = build_system(config, labelled.info)
-        nobody = subset(labelled, ())
-        sources = Sources(labelled, nobody, nobody, labelled.info)
-        cache = jax.config.jax_compilation_cache_dir
-        cache = pathlib.Path(cache) if cache else None
-        result = train(config, sources, system, folder, cache=cache)
-        return SystemGenerator(system, evaluation_variables(result.state), config_name, styles)
-
-    return make

@@ -15,13 +15,13 @@ from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.sources import Standardized, in_memory
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.study import Study
-from jaxmedgen.experiments.synthetic.generators import (
+from jaxmedgen.experiments.synthetic.generator_sources import (
     GeneratorFor,
-    StyleBank,
     ready,
     trained_on,
     trained_run,
 )
+from jaxmedgen.experiments.synthetic.generators import StyleBank
 from jaxmedgen.experiments.synthetic.known_generators import (
     OracleGenerator,
     render_late_enhancement,

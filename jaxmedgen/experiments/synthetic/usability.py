@@ -31,7 +31,7 @@ from jaxmedgen.experiments.synthetic.arms import (
     to,
     warped_arm,
 )
-from jaxmedgen.experiments.synthetic.generators import GeneratorFor, trained_on
+from jaxmedgen.experiments.synthetic.generator_sources import GeneratorFor, trained_on
 from jaxmedgen.experiments.synthetic.known_generators import Degraded
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe

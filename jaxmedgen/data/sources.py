@@ -52,10 +52,18 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ArraySource:
-    """Subjects held in memory."""
+    """Subjects held in memory.
+
+    Attributes:
+        records: one a subject.
+        info: of all.
+        origin: the source that they were read from, in the same order, if it says where their
+            voxels lie (`data.grid_affines`).
+    """
 
     records: Sequence[Record]
     info: DatasetInfo
+    origin: Source | None = None
 
     def __post_init__(self) -> None:
         if len(self.records) != len(self.info.case_names):
@@ -150,7 +158,7 @@ def relabel(source: Source, target_of: Sequence[int], class_names: Sequence[str]
 
 def in_memory(source: Source) -> ArraySource:
     """All subjects of `source`, read once and kept in memory."""
-    return ArraySource([dict(source[i]) for i in range(len(source))], source.info)
+    return ArraySource([dict(source[i]) for i in range(len(source))], source.info, source)
 
 
 def joined(sources: Sequence[Source]) -> ArraySource:

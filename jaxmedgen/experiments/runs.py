@@ -15,6 +15,7 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources, build_sources, folder_source, preprocessing
 from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.grid_affines import affine_of, common_affine
 from jaxmedgen.data.label_images import LabelImages
 from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
@@ -39,6 +40,7 @@ from jaxmedgen.systems.base import (
     CanGenerate,
     CanPredict,
     CanSample,
+    HasAtlas,
     System,
     build_system,
     evaluation_variables,
@@ -116,20 +118,32 @@ def show_run(
 ) -> None:
     """What it does: ``atlas/``; ``predictions/`` of validation subjects, else ``samples/``."""
     variables = evaluation_variables(result.state)
-    write_atlas(system, variables, sources.info.spacing, workdir / "atlas")
+    if isinstance(system, HasAtlas):
+        affine = common_affine(sources.train)
+        write_atlas(system, variables, sources.info.spacing, workdir / "atlas", affine)
     if isinstance(system, CanPredict) and len(sources.validation):
         shown = subset(sources.validation, range(min(_SHOWN, len(sources.validation))))
-        for case in evaluate_source(predictor(system, config), variables, shown):
-            save_case(case, sources.info.spacing, workdir / "predictions")
+        cases = evaluate_source(predictor(system, config), variables, shown)
+        for number, case in enumerate(cases):
+            affine = affine_of(shown, number)
+            save_case(case, sources.info.spacing, workdir / "predictions", affine)
     elif isinstance(system, CanSample) and getattr(system, "makes_samples", True):
         write_samples(config, sources, system, variables, workdir / "samples", _SHOWN, config.seed)
 
 
-def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path) -> None:
-    """One prediction as a picture beside its reference and as NIfTI on the network's grid."""
+def save_case(
+    case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path, affine: np.ndarray
+) -> None:
+    """One prediction as a picture beside its reference and as NIfTI on the network's grid.
+
+    Args:
+        case: image, reference and prediction.
+        spacing: mm an axis.
+        folder: for the files.
+        affine: voxel index to mm of the network's grid, `data.grid_affines`.
+    """
     picture = three_planes(case.image, case.label, case.prediction, spacing=spacing)
     save_png(folder / f"{case.case}.png", picture)
-    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
     write_volume(folder / f"{case.case}.nii.gz", case.prediction.astype(np.uint8), affine)
 
 
@@ -238,10 +252,11 @@ def evaluate_run(
     variables, step = run.variables(kind)
     predict = predictor(run.system, run.config)
     results, cases = [], {}
-    for result in evaluate_source(predict, variables, source):
+    for number, result in enumerate(evaluate_source(predict, variables, source)):
         results.append(result)
         cases[result.case] = result.scores
-        save_case(result, run.info.spacing, workdir / "predictions")
+        affine = affine_of(source, number)
+        save_case(result, run.info.spacing, workdir / "predictions", affine)
     write_scores(cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing)
     if data is None:
         log = MetricsLog(workdir, rescored=step)

@@ -16,13 +16,14 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.data import nnunet
 from jaxmedgen.data.build import Sources
+from jaxmedgen.data.grid_affines import affine_of, common_affine, upright
 from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.phantoms.label_stacks import label_stacks
 from jaxmedgen.data.pipeline import SampleStream
 from jaxmedgen.experiments.rendering import compiled, draw_image
 from jaxmedgen.report.pictures import Rgb, montage, save_png, three_planes
-from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise
+from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise, HasAtlas
 from jaxmedgen.types import Variables
 
 Layout = Literal["plain", "nnunet"]
@@ -40,12 +41,14 @@ class Wanted:
         spacing: mm an axis.
         style: image whose style may be taken, ``[*r, c]``.
         slice_axis: the axis of `label` that is made slice by slice, or None.
+        affine: voxel index to mm; None stands the spacing upright.
     """
 
     label: np.ndarray
     spacing: tuple[float, ...]
     style: np.ndarray | None = None
     slice_axis: int | None = None
+    affine: np.ndarray | None = None
 
 
 def write_samples(
@@ -61,18 +64,22 @@ def write_samples(
     """Synthetic scans of label maps with their labels, and ``samples.png``.
 
     Label maps are those of training subjects, whole volumes where their slices were trained on, or
-    for short-axis phantoms stacks that nobody was trained on.
+    for short-axis phantoms stacks that nobody was trained on. Scans of a whole subject's label map
+    have its affine, draws of a system with an atlas that of the population.
 
     Raises:
         ValueError: this configuration makes no images.
     """
     stylise = isinstance(system, CanStylise) and getattr(system, "needs_style", False)
     draw, pictures = compiled(system, variables, stylise=stylise), []
+    whole = common_affine(sources.train) if isinstance(system, HasAtlas) else None
     for number, wanted in enumerate(wanted_labels(config, sources, count, seed)):
         key = jax.random.fold_in(jax.random.key(seed), number)
         style = wanted.style if stylise else None
         image, label = draw_image(draw, key, wanted.label, wanted.slice_axis, style)
-        pictures.append(_write(output, number, image, label, wanted.spacing, layout))
+        affine = wanted.affine if whole is None else whole
+        affine = upright(wanted.spacing) if affine is None else affine
+        pictures.append(_write(output, number, image, label, wanted.spacing, affine, layout))
     _finish(output, sources, pictures, layout)
 
 
@@ -86,9 +93,11 @@ def wanted_labels(config: ConfigDict, sources: Sources, count: int, seed: int) -
             axis = train.axis_of(record)
             image = train.slices_first(record, record["image"])
             own = tuple(float(s) for s in record.get("spacing", train.source.info.spacing))
-            yield Wanted(record["label"], own, image[len(image) // 2], axis)
+            affine = affine_of(train.source, int(record["case"]))
+            yield Wanted(record["label"], own, image[len(image) // 2], axis, affine)
         return
-    stream = SampleStream(train, seed, tuple(config.patch_size) or None)
+    patch = tuple(config.patch_size) or None
+    stream = SampleStream(train, seed, patch)
     if config.data.kind == "short_axis":
         stacks = label_stacks(count, tuple(config.data.shape), config.data.heart_classes, seed)
         for number, (label, own) in enumerate(stacks):
@@ -96,7 +105,8 @@ def wanted_labels(config: ConfigDict, sources: Sources, count: int, seed: int) -
         return
     for number in range(count):
         record = stream[number]
-        yield Wanted(record["label"], spacing, record.get("image"))
+        affine = None if patch else affine_of(train, int(record["case"]))
+        yield Wanted(record["label"], spacing, record.get("image"), affine=affine)
 
 
 def write_deformed(
@@ -109,6 +119,8 @@ def write_deformed(
     layout: Layout = "plain",
 ) -> None:
     """Training subjects deformed the way their population varies: files as `write_samples`.
+
+    Each has the affine of the subject that was deformed.
 
     Raises:
         ValueError: subjects without a label map.
@@ -126,17 +138,17 @@ def write_deformed(
         for number, (one, classes) in enumerate(zip(*made), start):
             if number < count:
                 spacing = sources.info.spacing
-                pictures.append(_write(output, number, one, classes, spacing, layout))
+                affine = affine_of(sources.train, int(records[number - start]["case"]))
+                pictures.append(_write(output, number, one, classes, spacing, affine, layout))
     _finish(output, sources, pictures, layout)
 
 
-def _write(output, number, image, label, spacing, layout) -> Rgb:
+def _write(output, number, image, label, spacing, affine, layout) -> Rgb:
     """One scan's files; returns its picture. Several channels are numbered as nnU-Net does."""
     name = f"sample_{number:04d}"
     if layout == "nnunet":
-        nnunet.write_case(output, name, image, label, spacing)
+        nnunet.write_case(output, name, image, label, affine)
         return three_planes(image, label, spacing=spacing)
-    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
     channels = image.shape[-1]
     for k in range(channels):
         end = "" if channels == 1 else f"_{k:04d}"

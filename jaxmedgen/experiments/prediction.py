@@ -4,13 +4,17 @@ import dataclasses
 import pathlib
 
 import numpy as np
+from jaxtyping import Float
 from nibabel import orientations
 from rich.console import Console
 
+from jaxmedgen.data.label_images import tissue_image
+from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.layouts import Case, discover
 from jaxmedgen.data.nifti import Volume, read_volume, stem, write_like
 from jaxmedgen.data.postprocess import fill_holes, keep_largest_component
 from jaxmedgen.data.preprocess import invert_to_label
+from jaxmedgen.data.regrid import GridMap
 from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
 from jaxmedgen.experiments.reconstruction.files import reconstruct_files
@@ -19,7 +23,7 @@ from jaxmedgen.experiments.runs import TrainedRun, open_run, write_scores
 from jaxmedgen.experiments.training import predictor
 from jaxmedgen.metrics.segmentation import evaluate_case
 from jaxmedgen.report.pictures import save_png, three_planes
-from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanGenerate, CanPredict
+from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanGenerate, CanPredict, HasAtlas
 from jaxmedgen.train.environment import write_json
 
 
@@ -39,7 +43,8 @@ def predict_files(
     """Segments a scan or a folder of scans, or builds volumes from planes.
 
     What a model of volumes from planes reads and writes is in `reconstruction.files`, a classifier
-    of shapes in `remodelling.files`.
+    of shapes in `remodelling.files`. An atlas is registered on its template's grid, around which
+    everything is background; one of label maps reads label maps.
 
     Args:
         workdir: a trained run.
@@ -76,20 +81,19 @@ def predict_files(
     cases = _cases(source, max(len(run.info.channel_names), 1))
     variables, step = run.variables(kind)
     predict = predictor(run.system, run.config)
+    of_labels = getattr(run.system, "images_of_labels", False)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "labels.json", dict(enumerate(run.info.class_names)))
     scores: dict[str, Scores] = {}
     for number, case in enumerate(cases, start=1):
-        volumes = [read_volume(path) for path in case.images]
+        volumes = [read_volume(path, label=of_labels) for path in case.images]
         image, spacing = _channels(case, volumes), volumes[0].spacing
         turn = true_orientation(volumes[0], orientation) if orientation else None
         if turn is not None:
             image = orientations.apply_orientation(image, turn)
             spacing = tuple(spacing[int(j)] for j in np.argsort(turn[:, 0]))
-        # Not cut to the training volumes' shape: a larger scan is segmented to its ends.
-        whole = dataclasses.replace(run.preprocessing, shape=None)
-        record, grid = whole.apply(spacing, image=image)
-        probabilities = predict.probabilities(variables, record["image"], flips=flips)
+        seen, grid = _prepared(run, image, spacing)
+        probabilities = predict.probabilities(variables, seen, flips=flips)
         label = invert_to_label(probabilities, grid)
         if largest:
             label = keep_largest_component(label)
@@ -179,6 +183,25 @@ def _channels(case: Case, volumes: list[Volume]) -> np.ndarray:
             raise DataError(f"{path} is not on the grid of {case.images[0]}: resample it first")
         arrays.append(volume.array.astype(np.float32))
     return np.stack(arrays, axis=-1)
+
+
+def _prepared(
+    run: TrainedRun, image: Float[np.ndarray, "*s c"], spacing: tuple[float, ...]
+) -> tuple[Float[np.ndarray, "*t k"], GridMap]:
+    """What the network sees of a scan (RAS+), and the map to its grid."""
+    settings = run.preprocessing
+    if not isinstance(run.system, HasAtlas):
+        # Not cut to the training volumes' shape: a larger scan is segmented to its ends. But an
+        # atlas lies on one grid, in whose middle subjects are.
+        settings = dataclasses.replace(settings, shape=None)
+    if not getattr(run.system, "images_of_labels", False):
+        record, grid = settings.apply(spacing, image=image)
+        return record["image"], grid
+    label = image[..., 0].astype(np.int32)
+    if run.label_map is not None:
+        label = remap(label, run.label_map)
+    record, grid = settings.apply(spacing, label=label)
+    return tissue_image(run.merged(record["label"]), run.info.num_classes), grid
 
 
 def _reference(run: TrainedRun, reference: pathlib.Path | None, name: str) -> np.ndarray | None:

@@ -71,6 +71,10 @@ class TrainedRun:
         """File values -> predicted classes, as in the training data."""
         if self.label_map is not None:
             label = remap(label, self.label_map)
+        return self.merged(label)
+
+    def merged(self, label: np.ndarray) -> np.ndarray:
+        """Classes of the training labels -> predicted classes."""
         if self.config.data.target_of:
             label = np.asarray(self.config.data.target_of, np.int32)[label]
         return label

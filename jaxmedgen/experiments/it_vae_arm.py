@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
+from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import Source, subset
 from jaxmedgen.experiments.training import model_steps, train
@@ -35,6 +36,7 @@ def train_it_vae(
     mode: LatentMode,
     *,
     redrawn: bool = False,
+    joined: str = "",
     progress: Progress | None = None,
 ) -> LatentAugmentation:
     """Trains a C-VITAE on some subjects' images and returns its deformations.
@@ -48,6 +50,7 @@ def train_it_vae(
         seed: of the training.
         mode: how latent vectors are drawn; ``mixed`` becomes ``instance`` for a single subject.
         redrawn: shows decoded images of appearances near the subject's own, not the real ones.
+        joined: preset whose maps are composed with the deformation and whose other stages follow.
         progress: where to show progress.
 
     Raises:
@@ -76,7 +79,10 @@ def train_it_vae(
     if len(labelled) == 1 and mode == "mixed":
         mode = "instance"
     redraw = _appearance(system, variables) if redrawn else None
-    return system.augmentation(variables, posterior, mode, redraw=redraw)
+    policy = None
+    if joined:
+        policy = preset(joined, labelled.info.spacing, classes=labelled.info.num_classes)
+    return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy)
 
 
 def _appearance(system: ItVae, variables: PlayerVariables) -> Callable[[Array, Array], Array]:

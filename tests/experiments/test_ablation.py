@@ -213,6 +213,16 @@ def test_budgets_are_nested_and_seeds_differ(study):
 def test_arms_and_budgets_that_do_not_fit(study):
     with pytest.raises(ValueError, match="unknown arm 'clasic': did you mean 'classic'"):
         select_arms(["clasic"])
+    with pytest.raises(ValueError, match="unknown arm 'clasic': did you mean 'classic'"):
+        select_arms(["paddit+clasic"])
+    with pytest.raises(ValueError, match="'genseg' cannot be joined with presets: these can: itv"):
+        select_arms(["genseg+classic"])
+    with pytest.raises(ValueError, match="sets rotation twice"):
+        select_arms(["affine+classic"])
+    assert list(select_arms(["affine+gamma", "paddit+classic"])) == [
+        "affine+gamma",
+        "paddit+classic",
+    ]
     with pytest.raises(ValueError, match="arm 'none' is named twice"):
         select_arms(["none", "light", " none"])
     with pytest.raises(ValueError, match=r"label budgets \(9,\): 4 training subjects are left"):

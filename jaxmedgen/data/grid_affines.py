@@ -11,9 +11,16 @@ from jaxtyping import Float
 
 from jaxmedgen.data.label_images import LabelImages
 from jaxmedgen.data.simulated import SimulatedScans
-from jaxmedgen.data.sources import ArraySource, Relabelled, Source, Standardized, Subset
+from jaxmedgen.data.sources import (
+    ArraySource,
+    ImagesOnly,
+    Relabelled,
+    Source,
+    Standardized,
+    Subset,
+)
 
-_SAME_GRID = (LabelImages, Relabelled, SimulatedScans, Standardized)
+_SAME_GRID = (ImagesOnly, LabelImages, Relabelled, SimulatedScans, Standardized)
 """Sources that show the subjects of another one, in its order and on its grids."""
 
 _SAME = 1e-3

@@ -138,6 +138,24 @@ class Relabelled:
         return {**record, "label": np.asarray(self.target_of, np.int32)[record["label"]]}
 
 
+@dataclasses.dataclass(frozen=True)
+class ImagesOnly:
+    """Another source whose records have their image and nothing else."""
+
+    source: Source
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The parent's."""
+        return self.source.info
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        return {"image": self.source[index]["image"]}
+
+
 def relabel(source: Source, target_of: Sequence[int], class_names: Sequence[str]) -> Relabelled:
     """`source` with label value v shown as class ``target_of[v]``.
 

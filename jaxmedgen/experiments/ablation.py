@@ -21,7 +21,7 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
-from jaxmedgen.data.sources import Source, in_memory, subset
+from jaxmedgen.data.sources import ImagesOnly, Source, in_memory, subset
 from jaxmedgen.data.splits import first_patients
 from jaxmedgen.experiments.arms import ArmInputs, prepare_arm
 from jaxmedgen.experiments.evaluation import evaluate_source
@@ -117,7 +117,13 @@ def _execute(
     with config.unlocked():
         config.seed = seed
     shared = models_path(workdir, budget, seed)
-    inputs = ArmInputs(config, labelled, folder / "augmenter", seed, shared, progress)
+    unlabelled = None
+    if config.get("model_unlabelled", False):
+        others = [i for i in range(len(study.sources.train)) if i not in chosen]
+        unlabelled = ImagesOnly(subset(study.sources.train, others)) if others else None
+    inputs = ArmInputs(
+        *(config, labelled, folder / "augmenter", seed, shared, progress), unlabelled=unlabelled
+    )
     training, augmenter_seconds = prepare_arm(study.arms[arm], inputs)
     started = time.perf_counter()
     with config.unlocked():

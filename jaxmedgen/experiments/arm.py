@@ -26,6 +26,8 @@ class ArmInputs:
         progress: where the trainings of these models show theirs.
         joined: augmentation preset that a learned deformation is joined with, in one resampling
             (`joined_arm`); ``config.augment.preset`` is the same then.
+        unlabelled: images of this run's other training subjects, for models that need no label;
+            None unless ``config.model_unlabelled`` asks for it.
     """
 
     config: ConfigDict
@@ -35,6 +37,7 @@ class ArmInputs:
     shared: pathlib.Path
     progress: Progress | None = None
     joined: str = ""
+    unlabelled: Source | None = None
 
     def at(self, folder: pathlib.Path) -> tuple[ConfigDict, Source, pathlib.Path, int]:
         """What a training of a model in `folder` takes first."""

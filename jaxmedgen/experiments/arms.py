@@ -81,6 +81,7 @@ def latent_arm(description: str, mode: LatentMode, *, redrawn: bool = False) -> 
             mode,
             redrawn=redrawn,
             joined=inputs.joined,
+            unlabelled=inputs.unlabelled,
             progress=inputs.progress,
         )
         settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
@@ -93,7 +94,9 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
     """An arm of deformations by PADDIT's model of the run's labelled subjects."""
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        made, seconds = train_paddit(*inputs.at(inputs.shared), kind, progress=inputs.progress)
+        others, progress = inputs.unlabelled, inputs.progress
+        given = inputs.at(inputs.shared)
+        made, seconds = train_paddit(*given, kind, unlabelled=others, progress=progress)
         return ArmTraining({"augment.synthesis_probability": 0.0}, made, seconds)
 
     return Arm(description, prepare, joins=True)

@@ -146,6 +146,30 @@ def test_an_arm_of_ones_own_is_added(study, finished):
     assert written["optimizer"]["learning_rate"] == 1e-4
 
 
+def test_unlabelled_subjects_are_those_of_the_training_part(study, tmp_path, monkeypatch):
+    """Asked for, an arm gets the images of the other training subjects and no label of theirs."""
+    seen = []
+
+    def prepare(inputs):
+        seen.append(inputs)
+        raise InterruptedError  # nothing to train here
+
+    for asked in (False, True):
+        config = load_config("ablation", TINY | {"model_unlabelled": str(asked)})
+        arms = {"own": Arm("", prepare)}
+        one = dataclasses.replace(study, config=config, arms=arms, budgets=(3,), seeds=1)
+        with pytest.raises(InterruptedError):
+            run_study(one, tmp_path / str(asked), progress=Progress(quiet=True))
+    without, given = seen
+    assert without.unlabelled is None
+    names = set(given.unlabelled.info.case_names)
+    assert names == set(study.sources.train.info.case_names) - set(given.labelled.info.case_names)
+    assert len(names) == 1
+    held = (study.sources.validation, study.sources.test)
+    assert not names & {name for part in held for name in part.info.case_names}
+    assert set(given.unlabelled[0]) == {"image"}
+
+
 def test_other_settings_are_refused(study, finished):
     workdir, _ = finished
     config = load_config("ablation", TINY | {"steps": "7", "net.dropout": "0.1"})

@@ -11,7 +11,7 @@ from jaxmedgen.augment.draws import split_keys
 from jaxmedgen.augment.spatial import sample_spatial
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.phantoms.population import Population
-from jaxmedgen.data.sources import in_memory
+from jaxmedgen.data.sources import ImagesOnly, in_memory, subset
 from jaxmedgen.experiments import it_vae_arm
 from jaxmedgen.experiments.arms import ARMS, ArmInputs, select_arms
 from jaxmedgen.train.metrics_log import read_metrics
@@ -111,6 +111,31 @@ def test_a_preset_is_joined_in_one_resampling(prepared, monkeypatch):
     assert (inside == (np.asarray(classes) > 0)).mean() > 0.85
     assert 0 < np.asarray(flips).sum() < flips.size
     assert own.policy.intensity.gamma is not None
+
+
+def test_unlabelled_subjects_lend_their_perspective(prepared, monkeypatch, tmp_path):
+    """Two labelled, two others: the model has four subjects, and never saw a label."""
+    _, labelled, _ = prepared
+    config = load_config(
+        "ablation", {"data.shape": str(_SHAPE), "parallel.data": "1", "model_steps": "1"}
+    )
+    monkeypatch.setattr(it_vae_arm, "_config", _quick(it_vae_arm._config))
+    shown, real = [], it_vae_arm.train
+    monkeypatch.setattr(
+        it_vae_arm,
+        "train",
+        lambda config, sources, *rest, **keywords: (
+            shown.append(sources) or real(config, sources, *rest, **keywords)
+        ),
+    )
+    others = ImagesOnly(Population(2, _SHAPE, start=7))
+    two = subset(labelled, (0, 1))
+    inputs = ArmInputs(config, two, tmp_path, 0, tmp_path, unlabelled=others)
+    made = ARMS["itvae-mixed"].prepare(inputs).augmentation
+    assert made.means.shape[0] == 4
+    (sources,) = shown
+    assert sources.train.info.case_names == (*two.info.case_names, *others.info.case_names)
+    assert all(set(sources.train[i]) == {"image"} for i in range(4))
 
 
 def test_patches_are_refused(prepared, tmp_path):

@@ -11,7 +11,7 @@ from jaxmedgen.augment.presets import preset
 from jaxmedgen.augment.spatial import displacements, sample_spatial
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
-from jaxmedgen.data.sources import subset
+from jaxmedgen.data.sources import ImagesOnly, subset
 from jaxmedgen.experiments import paddit_arm
 from jaxmedgen.experiments.arms import ARMS, ArmInputs, prepare_arm, select_arms
 from jaxmedgen.systems.base import build_system
@@ -85,6 +85,16 @@ def test_a_preset_is_joined(arms):
     np.testing.assert_array_equal(
         training.augmentation.draws, made["paddit-cross"][0].augmentation.draws
     )
+
+
+def test_unlabelled_subjects_come_after_the_labelled(arms):
+    """Their samples have the last rows; their labels are empty, whatever the source knows."""
+    *_, inputs = arms
+    others = ImagesOnly(subset(build_sources(inputs.config.data).train, (0,)))
+    both = paddit_arm._with_unlabelled(inputs.labelled, others)
+    assert both.info.case_names == (*inputs.labelled.info.case_names, *others.info.case_names)
+    assert [bool(both[i]["label"].any()) for i in range(4)] == [True, True, True, False]
+    np.testing.assert_array_equal(both[3]["image"], others[0]["image"])
 
 
 def policy_classes(arms):

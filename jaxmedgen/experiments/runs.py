@@ -24,8 +24,8 @@ from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.shape_parts import has_classes, shape_folder
 from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
 from jaxmedgen.experiments.atlas import write_atlas
+from jaxmedgen.experiments.disentangling import evaluate_autoencoder
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
-from jaxmedgen.experiments.groupwise import evaluate_alignment
 from jaxmedgen.experiments.reconstruction.evaluation import evaluate_volumes
 from jaxmedgen.experiments.remodelling.evaluation import evaluate_classes
 from jaxmedgen.experiments.samples import write_samples
@@ -231,9 +231,10 @@ def evaluate_run(
     run = open_run(workdir)
     if isinstance(run.system, CanAlign) and not isinstance(run.system, CanPredict):
         variables, step = run.variables(kind)
-        evaluate_alignment(
-            run.system, variables, _evaluation_source(run, data), workdir, console, step=step
-        )
+        seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
+        shown = "" if data else run.config.data.kind
+        given = (run.system, variables, seen, held, workdir, console)
+        evaluate_autoencoder(*given, kind=shown, step=step)
         return []
     if isinstance(run.system, CanBuildVolume):
         variables, step = run.variables(kind)

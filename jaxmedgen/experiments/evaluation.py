@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from jaxmedgen.data.sources import Source
 from jaxmedgen.experiments.shape_generation import batch_of, in_chunks
+from jaxmedgen.metrics.regions import Scoring
 from jaxmedgen.metrics.segmentation import evaluate_case, foreground_mean
 from jaxmedgen.ops.sliding_window import InferenceAborted, sliding_window_inference
 from jaxmedgen.systems.base import (
@@ -19,6 +20,8 @@ from jaxmedgen.systems.base import (
 )
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
 from jaxmedgen.train.state import TrainState
+
+_CLASSES = Scoring()
 
 _CHUNK = 16
 """Subjects whose loss is computed at a time."""
@@ -125,6 +128,7 @@ def evaluate_source(
     variables: PlayerVariables,
     source: Source,
     stop: StopSignal | None = None,
+    scoring: Scoring = _CLASSES,
 ) -> Iterator[CaseResult]:
     """Predicts and scores every subject of a labelled source, one at a time.
 
@@ -139,7 +143,14 @@ def evaluate_source(
             raise ValueError(f"subject {name} has no {' and no '.join(missing)} to evaluate")
         prediction = predictor(variables, np.asarray(record["image"]), stop)
         label = np.asarray(record["label"])
-        scores = evaluate_case(prediction, label, source.info.class_names, source.info.spacing)
+        scores = evaluate_case(
+            prediction,
+            label,
+            source.info.class_names,
+            source.info.spacing,
+            regions=scoring.regions,
+            absent=scoring.absent,
+        )
         yield CaseResult(name, scores, np.asarray(record["image"]), label, prediction)
 
 

@@ -19,9 +19,11 @@ from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
 from jaxmedgen.experiments.reconstruction.files import reconstruct_files
 from jaxmedgen.experiments.remodelling.files import classify_files
-from jaxmedgen.experiments.runs import TrainedRun, open_run, write_scores
+from jaxmedgen.experiments.run_evaluation import write_scores
+from jaxmedgen.experiments.runs import TrainedRun, open_run
 from jaxmedgen.experiments.training import predictor
-from jaxmedgen.metrics.segmentation import evaluate_case
+from jaxmedgen.metrics.regions import parse_regions
+from jaxmedgen.metrics.segmentation import Absent, evaluate_case
 from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanGenerate, CanPredict, HasAtlas
 from jaxmedgen.train.environment import write_json
@@ -38,6 +40,8 @@ def predict_files(
     orientation: str | None = None,
     largest: bool = False,
     holes: bool = False,
+    regions: str = "",
+    absent: Absent = "excluded",
     console: Console,
 ) -> dict[str, Scores]:
     """Segments a scan or a folder of scans, or builds volumes from planes.
@@ -57,6 +61,8 @@ def predict_files(
         orientation: what the files' voxel axes really are (``LIA``), where headers are wrong.
         largest: keep the largest connected foreground only; volumes from planes always do.
         holes: fill background that foreground encloses.
+        regions: unions of classes to score instead of classes, see `metrics.regions`.
+        absent: what a structure counts that neither reference nor prediction has.
         console: where to print.
 
     Returns:
@@ -78,6 +84,7 @@ def predict_files(
         return {}
     if not isinstance(run.system, CanPredict):
         raise ValueError(f"{run.config.system} does not segment")
+    unions = parse_regions(regions, run.info.class_names) if regions else None
     cases = _cases(source, max(len(run.info.channel_names), 1))
     variables, step = run.variables(kind)
     predict = predictor(run.system, run.config)
@@ -114,7 +121,12 @@ def predict_files(
                     f"{label.shape}"
                 )
             scores[case.name] = evaluate_case(
-                label, truth, run.info.class_names, volumes[0].spacing
+                label,
+                truth,
+                run.info.class_names,
+                volumes[0].spacing,
+                regions=unions,
+                absent=absent,
             )
     if scores:
         write_scores(scores, output / "evaluation", console, step=step)

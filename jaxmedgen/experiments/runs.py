@@ -9,35 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
-from jaxmedgen.data.build import Sources, build_sources, folder_source, preprocessing
+from jaxmedgen.data.build import Sources, build_sources, preprocessing
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.grid_affines import affine_of, common_affine
-from jaxmedgen.data.label_images import LabelImages
 from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
-from jaxmedgen.data.planes import PlaneFolder
 from jaxmedgen.data.preprocess import Preprocessing
-from jaxmedgen.data.shape_parts import has_classes, shape_folder
-from jaxmedgen.data.sources import DatasetInfo, Source, relabel, subset
+from jaxmedgen.data.sources import DatasetInfo, Source, subset
 from jaxmedgen.experiments.atlas import write_atlas
-from jaxmedgen.experiments.disentangling import evaluate_autoencoder
-from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
-from jaxmedgen.experiments.reconstruction.evaluation import evaluate_volumes
-from jaxmedgen.experiments.remodelling.evaluation import evaluate_classes
+from jaxmedgen.experiments.evaluation import CaseResult, evaluate_source
 from jaxmedgen.experiments.samples import write_samples
-from jaxmedgen.experiments.shape_scores import evaluate_shapes
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
-from jaxmedgen.metrics import tables
 from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import (
-    CanAlign,
-    CanBuildVolume,
-    CanClassify,
-    CanGenerate,
     CanPredict,
     CanSample,
     HasAtlas,
@@ -47,7 +34,6 @@ from jaxmedgen.systems.base import (
 )
 from jaxmedgen.train.checkpoint import Checkpointer
 from jaxmedgen.train.environment import write_json
-from jaxmedgen.train.metrics_log import MetricsLog
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.trainable import FitResult
 from jaxmedgen.types import Variables
@@ -215,93 +201,6 @@ def open_run(workdir: pathlib.Path) -> TrainedRun:
             "again, or add the setting from configs/"
         ) from error
     return TrainedRun(workdir, config, info, prepared, system, label_map)
-
-
-def evaluate_run(
-    workdir: pathlib.Path, *, data: str | None, kind: str, console: Console
-) -> list[CaseResult]:
-    """Scores a run on its test subjects, or on another labelled folder.
-
-    Writes ``evaluation.json``, ``evaluation.csv``, pictures in ``predictions/`` and, for the run's
-    own test subjects, a ``test`` line in ``metrics.jsonl``.
-
-    Raises:
-        ValueError: the system cannot predict, or there are no test subjects.
-    """
-    run = open_run(workdir)
-    if isinstance(run.system, CanAlign) and not isinstance(run.system, CanPredict):
-        variables, step = run.variables(kind)
-        seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
-        shown = "" if data else run.config.data.kind
-        given = (run.system, variables, seen, held, workdir, console)
-        evaluate_autoencoder(*given, kind=shown, step=step)
-        return []
-    if isinstance(run.system, CanBuildVolume):
-        variables, step = run.variables(kind)
-        size = int(run.config.data.shape[0])
-        cases = PlaneFolder(pathlib.Path(data), size) if data else _evaluation_source(run, None)
-        evaluate_volumes(run.system, variables, cases, workdir, console, step=step)
-        return []
-    if isinstance(run.system, CanGenerate) and not isinstance(run.system, CanPredict):
-        variables, step = run.variables(kind)
-        seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
-        evaluate_shapes(run.system, variables, seen, held, workdir, console, step)
-        if isinstance(run.system, CanClassify):
-            evaluate_classes(run.system, variables, held, workdir, console, step)
-        return []
-    if not isinstance(run.system, CanPredict):
-        raise ValueError(f"{run.config.system} does not segment: it has nothing to evaluate")
-    source = _evaluation_source(run, data)
-    if len(source) == 0:
-        raise ValueError("there are no test subjects: set config.data.test, or give --data")
-    variables, step = run.variables(kind)
-    predict = predictor(run.system, run.config)
-    results, cases = [], {}
-    for number, result in enumerate(evaluate_source(predict, variables, source)):
-        results.append(result)
-        cases[result.case] = result.scores
-        affine = affine_of(source, number)
-        save_case(result, run.info.spacing, workdir / "predictions", affine)
-    write_scores(cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing)
-    if data is None:
-        log = MetricsLog(workdir, rescored=step)
-        dice = [r.dice for r in results]
-        log.write(step, "test", {"dice": float(np.nanmean(dice)) if dice else float("nan")})
-        log.close()
-    return results
-
-
-def write_scores(
-    cases: dict[str, Scores], path: pathlib.Path, console: Console, **settings: object
-) -> None:
-    """Writes ``PATH.json`` and ``PATH.csv`` and prints the table."""
-    tables.write_json(cases, path.with_suffix(".json"), settings)
-    tables.write_cases_csv(cases, path.with_suffix(".csv"))
-    console.print(tables.rich_table(tables.aggregate(cases)))
-
-
-def as_seen(system: System, source: Source) -> Source:
-    """Label maps as images, where the system was trained on them."""
-    return LabelImages(source) if getattr(system, "images_of_labels", False) else source
-
-
-def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
-    if data is None:
-        return as_seen(run.system, build_sources(run.config.data).test)
-    config = configuration.from_json(configuration.to_json(run.config))
-    with config.unlocked():
-        config.data.kind, config.data.folder = "folder", data
-    if has_classes(data):
-        return shape_folder(config.data, run.info)
-    source = folder_source(config.data, run.preprocessing)
-    if config.data.target_of:
-        source = relabel(source, config.data.target_of, config.data.target_names)
-    if source.info.num_classes != run.info.num_classes:
-        raise ValueError(
-            f"{data} has {source.info.num_classes} classes, the run was trained on "
-            f"{run.info.num_classes}: give --config.data.label_map at training"
-        )
-    return as_seen(run.system, source)
 
 
 def _zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:

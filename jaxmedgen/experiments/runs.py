@@ -23,6 +23,8 @@ from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.evaluation import CaseResult, evaluate_source
 from jaxmedgen.experiments.samples import write_samples
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
+from jaxmedgen.nets.group_unet import GroupUNet3D
+from jaxmedgen.nets.network_cost import network_cost
 from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import (
     CanPredict,
@@ -97,10 +99,22 @@ def train_run(
     claim_workdir(config, workdir)
     if jax.process_index() == 0:
         describe_data(workdir, sources.info, config, sources.train)
+        size = size_of_network(system, config)
+        if size is not None and progress is not None:
+            progress.say(size)
     result = train(config, sources, system, workdir, progress=progress)
     if jax.process_index() == 0:
         show_run(config, sources, system, result, workdir)
     return result
+
+
+def size_of_network(system: System, config: ConfigDict) -> str | None:
+    """Parameters, expanded kernels and operations of a group network in a line; None of others."""
+    net = getattr(system, "net", None)
+    if not isinstance(net, GroupUNet3D):
+        return None
+    shape = tuple(config.patch_size) or tuple(config.data.shape)
+    return str(network_cost(net, (*shape, net.n_channels_in)))
 
 
 def show_run(

@@ -47,7 +47,7 @@ def compilation_cache():
 @pytest.fixture(scope="module")
 def study():
     """Two arms, one budget, two seeds."""
-    config = load_config("ablation", TINY)
+    config = load_config("ablation", TINY | {"measure_fit": "True"})
     arms = select_arms(["none", "light"])
     sources = build_sources(config.data)
     return Study(config, sources, arms, budgets=(2,), seeds=2, dataset="shapes", command="command")
@@ -78,6 +78,7 @@ def test_every_run_is_scored_on_the_same_cases(study, finished):
     assert {(r.arm, r.budget, r.seed) for r in results.runs} == set(study.runs())
     names = set(study.sources.test.info.case_names)
     for run in results.runs:
+        assert 0 <= run.training_dice <= 1 and 0 <= run.ece <= 1
         assert set(run.scores) == names
         assert {"ellipse", "box"} == set(next(iter(run.scores.values())))
         assert any("validation_dice" in point for point in run.curve)
@@ -172,7 +173,9 @@ def test_unlabelled_subjects_are_those_of_the_training_part(study, tmp_path, mon
 
 def test_other_settings_are_refused(study, finished):
     workdir, _ = finished
-    config = load_config("ablation", TINY | {"steps": "7", "net.dropout": "0.1"})
+    config = load_config(
+        "ablation", TINY | {"measure_fit": "True", "steps": "7", "net.dropout": "0.1"}
+    )
     other = dataclasses.replace(study, config=config)
     with pytest.raises(ConfigError) as caught:
         run_study(other, workdir, progress=Progress(quiet=True))

@@ -34,6 +34,10 @@ def get_config(argument: str = "") -> ConfigDict:
         batch_size={"cpu": 2, "gpu": 4, "pod": 32}[size],
         patch_size=(),
         model_steps=0,  # of what arms such as itvae-naive or spade train; 0: the arm's own
+        measure_fit=False,  # also score training subjects (the gap to test) and calibration (ECE)
+        # Whether the models of itvae-* and paddit* also see the images of the run's other training
+        # subjects; the labels of those stay hidden.
+        model_unlabelled=False,
     )
     config.net.deep_supervision = False
     config.data.update(

@@ -13,14 +13,16 @@ Sizes:
 
 Arms: ssb (bispectrum), sse (power spectrum), s (maximum over `rotations=` 1, 4, 24 or 72 steered
 copies), g (maximum over 24 turned copies of an ordinary kernel), plain (ordinary 3^3 kernels, as
-many parameters as ssb).
+many parameters as ssb); cube-v, cube-t, cube-o: CubeNet's classifier of group convolutions over V,
+T, O, and cube, the same without a group.
 """
 
 from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config, parse_argument
 
-ARMS = ("ssb", "sse", "s", "g", "plain")
+ARMS = ("ssb", "sse", "s", "g", "plain", "cube", "cube-v", "cube-t", "cube-o")
+GROUPS = {"cube": "trivial", "cube-v": "V", "cube-t": "T", "cube-o": "O"}
 ROTATIONS = ("24", "1", "4", "72")
 DEGREES = ("2", "1")
 
@@ -48,6 +50,20 @@ def get_config(argument: str = "") -> ConfigDict:
             "polar_separable": False,
         }
     )
+    if arm in GROUPS:
+        config.net = ConfigDict(
+            {
+                "kind": "cubenet",
+                "group": GROUPS[arm],
+                "channels": 48 if large else 24,  # in all; divided by the group's order
+                "kernel_size": 5 if large else 3,  # of the first convolution
+                "stages": 5,
+                "hidden": 512,
+                "dropout": 0.5,
+                "norm": "batch",
+                "kernel_noise": 0.0,
+            }
+        )
     config.optimizer.update(
         kind="adam",
         learning_rate=1e-3 if large else 1e-2,

@@ -82,6 +82,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "sampler": "map" if map_only else "hmc",
             "rounds": 7 if maps else 10,
             "map_rounds": 6 if maps else 8,
+            # Relative change of the template that ends either phase early, such as 1e-3; 0: never.
+            "tolerance": 0.0,
             "compared": (0,),  # image channels of the likelihood
             "smoothing": 1.0,  # voxels, of what is compared; then the temperature is 1
             # Tissues do not misfit voxel by voxel, as noise does.

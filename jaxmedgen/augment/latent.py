@@ -26,6 +26,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from jaxmedgen.augment.draws import split_keys
+from jaxmedgen.augment.mixing import Labels
+from jaxmedgen.augment.policy import Augmentation
+from jaxmedgen.augment.spatial import Spatial
+from jaxmedgen.ops.fields import identity_grid
 from jaxmedgen.ops.resample import resample, resample_labels
 from jaxmedgen.ops.transformers import Transformer
 
@@ -52,6 +56,8 @@ class LatentAugmentation:
         probability: chance that a sample is transformed at all.
         redraw: ``keys, image -> image`` in the common frame with another appearance, which is shown
             in place of the real one. Decoded images are blurred: None deforms the real image.
+        policy: what else happens to image and label. Its spatial maps and the deformation are
+            composed and the image is resampled once (a redrawn one twice).
     """
 
     encode: Callable[[Array], tuple[Array, Array]]
@@ -65,6 +71,7 @@ class LatentAugmentation:
     unwarp: bool = True
     probability: float | int = 0.5
     redraw: Callable[[Array, Array], Array] | None = None
+    policy: Augmentation | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("naive", "instance", "mixed"):
@@ -86,7 +93,7 @@ class LatentAugmentation:
 
     def __call__(
         self, keys: Key[Array, " b"], image: Float[Array, " b *s c"], label: Int[Array, " b *s"]
-    ) -> tuple[Float[Array, " b *s c"], Int[Array, " b *s"]]:
+    ) -> tuple[Float[Array, " b *s c"], Labels]:
         """Deforms a batch.
 
         Args:
@@ -94,7 +101,25 @@ class LatentAugmentation:
             image: training images as the model saw them.
             label: class indices, moved by the same map (linear weights of the classes, the
                 largest wins).
+
+        Returns:
+            Image and label; soft labels ``[b, *s, k]`` from a policy with mixup.
         """
+        if self.policy is None:
+            return self._deformed(keys, image, label)
+        if self.redraw is not None:
+            first, second = split_keys(keys, 2)
+            return self.policy(second, *self._deformed(first, image, label))
+        spatial = self.policy.spatial or Spatial(spacing=(1.0,) * (image.ndim - 2))
+        grid = identity_grid(image.shape[1:-1])
+        spatial = dataclasses.replace(
+            spatial,
+            sample_field=lambda keys: self.coordinates(keys, image) - grid,
+            sample_field_p=self.probability,
+        )
+        return dataclasses.replace(self.policy, spatial=spatial)(keys, image, label)
+
+    def _deformed(self, keys, image, label):
         draw_keys, on_keys, redraw_keys = split_keys(keys, 3)
         coordinates, common = self._coordinates(draw_keys, image)
         on = jax.vmap(jax.random.bernoulli, (0, None))(on_keys, float(self.probability))

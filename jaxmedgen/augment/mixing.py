@@ -156,13 +156,24 @@ def one_hot(label: Int[Array, " b *s"], classes: int) -> Float[Array, " b *s k"]
     return jax.nn.one_hot(label, classes, dtype=jnp.float32)
 
 
+def box_region(parameters: Parameters, shape: tuple[int, ...]) -> Bool[Array, " b *s"]:
+    """Where cutmix pastes a box; nowhere in samples that are not mixed.
+
+    Args:
+        parameters: from `sample_mixing`.
+        shape: spatial size.
+    """
+    on = (parameters["share"] < 1).reshape(-1, *(1,) * len(shape))
+    ratio = (1 - parameters["share"]) ** (1 / len(shape))
+    sides = ratio[:, None] * jnp.asarray(shape, jnp.float32)
+    return box_mask(parameters["centre"], sides, shape) & on
+
+
 def _region(settings, parameters, lesion) -> Bool[Array, " b *s"]:
     shape = lesion.shape[1:]
     on = (parameters["share"] < 1).reshape(-1, *(1,) * len(shape))
     if settings.cutmix.region == "box":
-        ratio = (1 - parameters["share"]) ** (1 / len(shape))
-        sides = ratio[:, None] * jnp.asarray(shape, jnp.float32)
-        return box_mask(parameters["centre"], sides, shape) & on
+        return box_region(parameters, shape)
     distance = signed_distance(lesion, spacing=settings.spacing)
     space = tuple(range(1, lesion.ndim))
     deepest = -distance.min(space, keepdims=True)

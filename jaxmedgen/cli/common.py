@@ -92,6 +92,22 @@ def workdir_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--regions`` and ``--absent``."""
+    parser.add_argument(
+        "--regions",
+        default="",
+        metavar="NAME=CLASS+CLASS,...",
+        help="score unions of classes (numbers or names) instead: ET=3,TC=1+3,WT=1+2+3",
+    )
+    parser.add_argument(
+        "--absent",
+        choices=("excluded", "right"),
+        default="excluded",
+        help="what a structure counts that neither reference nor prediction has; right: Dice 1",
+    )
+
+
 def prepare_jax(distributed: bool = False) -> None:
     """Starts JAX: quiet logs, several processes where asked, and says what it runs on.
 

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from jaxmedgen.cli.common import Parser, prepare_jax, workdir_argument
+from jaxmedgen.cli.common import Parser, prepare_jax, scoring_arguments, workdir_argument
 
 EXAMPLE = """Scores a trained run: Dice, IoU, HD95 and ASSD per class and case.
 
@@ -22,6 +22,7 @@ examples:
   bin/evaluate --workdir work/unet                      # its own test subjects
   bin/evaluate --workdir work/unet --data /data/other   # another labelled folder
   bin/evaluate --workdir work/unet --checkpoint best
+  bin/evaluate --workdir work/tumours --regions ET=3,TC=1+3,WT=1+2+3 --absent right
   bin/evaluate --real REAL --synthetic SYNTHETIC --workdir work/realism
   bin/evaluate --real REAL --synthetic SYNTHETIC --extractor inception_v3:inception.npz \\
       --segmenter work/unet --workdir work/realism
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     workdir_argument(parser)
     parser.add_argument("--data", help="labelled folder to score on instead of the test subjects")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    scoring_arguments(parser)
     realism = parser.add_argument_group("realism of synthetic images")
     realism.add_argument("--real", help="folder of real images, those the generator has seen")
     realism.add_argument("--synthetic", help="folder of synthetic images")
@@ -69,9 +71,16 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from jaxmedgen.experiments.runs import evaluate_run
+    from jaxmedgen.experiments.run_evaluation import evaluate_run
 
-    evaluate_run(options.workdir, data=options.data, kind=options.checkpoint, console=Console())
+    evaluate_run(
+        options.workdir,
+        data=options.data,
+        kind=options.checkpoint,
+        regions=options.regions,
+        absent=options.absent,
+        console=Console(),
+    )
     return 0
 
 

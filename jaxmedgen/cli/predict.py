@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxmedgen.cli.common import Parser, prepare_jax, workdir_argument
+from jaxmedgen.cli.common import Parser, prepare_jax, scoring_arguments, workdir_argument
 
 EXAMPLE = """Segments a scan or a folder of scans: NIfTI in, NIfTI out on the scan's own grid.
 
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder")
     parser.add_argument("--reference", type=pathlib.Path, help="label file or folder to score with")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    scoring_arguments(parser)
     parser.add_argument("--flips", action="store_true", help="average over left-right mirroring")
     parser.add_argument(
         "--largest", action="store_true", help="keep the largest connected foreground only"
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str]) -> int:
         largest=options.largest,
         holes=options.fill_holes,
         target=options.translate,
+        regions=options.regions,
+        absent=options.absent,
         console=Console(),
     )
     return 0

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxmedgen.data.cache import RecordCache, content_key
 from jaxmedgen.data.checks import (
@@ -199,6 +200,19 @@ class FolderSource:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         name = self.layout.cases[index].name
         return self._cache.arrays(name, self._keys[index], lambda: self.load(index)[0])
+
+    def affine_of(self, index: int) -> Float[np.ndarray, "4 4"]:
+        """From voxels of a preprocessed subject to mm (RAS+) in its files' space.
+
+        Columns are the array's axes in order; of a single slice the slice axis comes last.
+        """
+        _, grid, read = self.load(index)
+        volume = read.reference
+        axes = [axis for axis in range(3) if axis != volume.slice_axis]
+        affine = grid.new_affine(volume.affine, axes)
+        if volume.slice_axis is None:
+            return affine
+        return affine[:, [*axes, volume.slice_axis, 3]]
 
     def load(self, index: int) -> tuple[dict[str, np.ndarray], GridMap, ReadCase]:
         """A subject read afresh, with what is needed to write predictions back: `load_case`."""

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxmedgen.data.sources import DatasetInfo, Record, Source
 
@@ -24,5 +25,14 @@ class LabelImages:
 
     def __getitem__(self, index: int) -> Record:
         record = self.source[index]
-        classes = np.arange(1, self.source.info.num_classes)
-        return {**record, "image": (record["label"][..., None] == classes).astype(np.float32)}
+        return {**record, "image": tissue_image(record["label"], self.source.info.num_classes)}
+
+
+def tissue_image(label: Int[np.ndarray, "*s"], classes: int) -> Float[np.ndarray, "*s c"]:
+    """A label map as an image: each foreground class is a channel of zeros and ones.
+
+    Args:
+        label: class indices.
+        classes: number of classes, background included; one more than channels.
+    """
+    return (label[..., None] == np.arange(1, classes)).astype(np.float32)

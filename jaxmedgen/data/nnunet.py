@@ -7,7 +7,6 @@ Format: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_for
 
 import json
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,7 +23,7 @@ def write_case(
     name: str,
     image: Float[np.ndarray, "*s c"],
     label: Int[np.ndarray, "*s"],
-    spacing: Sequence[float | int],
+    affine: Float[np.ndarray, "4 4"],
 ) -> None:
     """One labelled scan; a 2D one becomes a volume of a single slice.
 
@@ -33,11 +32,10 @@ def write_case(
         name: of the case.
         image: 2D or 3D.
         label: its label map.
-        spacing: mm a spatial axis.
+        affine: voxel index to mm, RAS+; of a 2D scan the third column is its slice axis.
     """
     if label.ndim == 2:
-        image, label, spacing = image[:, :, None], label[:, :, None], (*spacing, 1.0)
-    affine = np.diag([*(float(s) for s in spacing), 1.0])
+        image, label = image[:, :, None], label[:, :, None]
     for k in range(image.shape[-1]):
         path = folder / "imagesTr" / f"{name}_{k:04d}{ENDING}"
         write_volume(path, np.asarray(image[..., k], np.float32), affine)

@@ -52,10 +52,18 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ArraySource:
-    """Subjects held in memory."""
+    """Subjects held in memory.
+
+    Attributes:
+        records: one a subject.
+        info: of all.
+        origin: the source that they were read from, in the same order, if it says where their
+            voxels lie (`data.grid_affines`).
+    """
 
     records: Sequence[Record]
     info: DatasetInfo
+    origin: Source | None = None
 
     def __post_init__(self) -> None:
         if len(self.records) != len(self.info.case_names):
@@ -130,6 +138,24 @@ class Relabelled:
         return {**record, "label": np.asarray(self.target_of, np.int32)[record["label"]]}
 
 
+@dataclasses.dataclass(frozen=True)
+class ImagesOnly:
+    """Another source whose records have their image and nothing else."""
+
+    source: Source
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The parent's."""
+        return self.source.info
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Record:
+        return {"image": self.source[index]["image"]}
+
+
 def relabel(source: Source, target_of: Sequence[int], class_names: Sequence[str]) -> Relabelled:
     """`source` with label value v shown as class ``target_of[v]``.
 
@@ -176,7 +202,7 @@ class Checked:
 
 def in_memory(source: Source) -> ArraySource:
     """All subjects of `source`, read once and kept in memory."""
-    return ArraySource([dict(source[i]) for i in range(len(source))], source.info)
+    return ArraySource([dict(source[i]) for i in range(len(source))], source.info, source)
 
 
 def joined(sources: Sequence[Source]) -> ArraySource:

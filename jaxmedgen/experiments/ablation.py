@@ -21,10 +21,11 @@ from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
-from jaxmedgen.data.sources import Source, in_memory, subset
+from jaxmedgen.data.sources import ImagesOnly, Source, in_memory, relabel, subset
 from jaxmedgen.data.splits import first_patients
 from jaxmedgen.experiments.arms import ArmInputs, prepare_arm
 from jaxmedgen.experiments.evaluation import evaluate_source
+from jaxmedgen.experiments.fit_quality import fit_quality
 from jaxmedgen.experiments.study import (
     Study,
     case_pictures,
@@ -117,7 +118,13 @@ def _execute(
     with config.unlocked():
         config.seed = seed
     shared = models_path(workdir, budget, seed)
-    inputs = ArmInputs(config, labelled, folder / "augmenter", seed, shared, progress)
+    unlabelled = None
+    if config.get("model_unlabelled", False):
+        others = [i for i in range(len(study.sources.train)) if i not in chosen]
+        unlabelled = ImagesOnly(subset(study.sources.train, others)) if others else None
+    inputs = ArmInputs(
+        *(config, labelled, folder / "augmenter", seed, shared, progress), unlabelled=unlabelled
+    )
     training, augmenter_seconds = prepare_arm(study.arms[arm], inputs)
     started = time.perf_counter()
     with config.unlocked():
@@ -145,9 +152,12 @@ def _execute(
         state = result.state
     except NonFiniteError as error:
         raise NonFiniteError(f"arm {arm}, {budget} labelled, seed {seed}: {error}") from error
-    scored = list(
-        evaluate_source(predictor(system, config), evaluation_variables(state), sources.test, stop)
-    )
+    predict, variables = predictor(system, config), evaluation_variables(state)
+    scored = list(evaluate_source(predict, variables, sources.test, stop))
+    fit = {}
+    if config.get("measure_fit", False):
+        found = fit_quality(predict, variables, _scored_alike(labelled, config), sources.test, stop)
+        fit = dataclasses.asdict(found)
     np.savez_compressed(
         folder / "pictures.npz",
         **case_pictures(scored),
@@ -164,8 +174,15 @@ def _execute(
             "augmenter_seconds": augmenter_seconds,
             "warnings": training.warnings,
             "scores": {r.case: r.scores for r in scored},
+            **fit,
         },
     )
+
+
+def _scored_alike(labelled: Source, config: ConfigDict) -> Source:
+    """Training subjects with the classes that are predicted."""
+    data = config.data
+    return relabel(labelled, data.target_of, data.target_names) if data.target_of else labelled
 
 
 def labelled_subjects(sources: Sources, budget: int, seed: int) -> tuple[int, ...]:

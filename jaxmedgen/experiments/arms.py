@@ -5,89 +5,26 @@ nothing else, so that no test or validation subject can leak into a learned augm
 returns how the segmenter is to be trained. A system adds its arm with one line in `ARMS`.
 """
 
-import dataclasses
 import difflib
-import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jaxmedgen.augment.latent import LatentMode
+from jaxmedgen.augment.presets import NAMES, preset
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.sources import Source
 from jaxmedgen.experiments import spade_arm as spade
+from jaxmedgen.experiments.arm import Arm, ArmInputs, ArmTraining, joined_arm
 from jaxmedgen.experiments.genseg_arm import train_genseg
 from jaxmedgen.experiments.it_vae_arm import train_it_vae, training_seconds
 from jaxmedgen.experiments.paddit_arm import Kind, train_paddit
 from jaxmedgen.experiments.repainted_labels import repainted_subjects
 from jaxmedgen.experiments.rhvae_arm import synthetic_subjects
-from jaxmedgen.train.progress import Progress
-from jaxmedgen.types import Augment, SubjectAugment
 
 
-@dataclasses.dataclass(frozen=True)
-class ArmInputs:
-    """What an arm may use.
-
-    Attributes:
-        config: configuration of the segmenter's training.
-        labelled: labelled training subjects of this run.
-        workdir: folder for what the arm trains (an augmentation model).
-        seed: of this run.
-        shared: folder for models that several arms of this run take: same subjects, same seed.
-        progress: where the trainings of these models show theirs.
-    """
-
-    config: ConfigDict
-    labelled: Source
-    workdir: pathlib.Path
-    seed: int
-    shared: pathlib.Path
-    progress: Progress | None = None
-
-    def at(self, folder: pathlib.Path) -> tuple[ConfigDict, Source, pathlib.Path, int]:
-        """What a training of a model in `folder` takes first."""
-        return self.config, self.labelled, folder, self.seed
-
-
-@dataclasses.dataclass(frozen=True)
-class ArmTraining:
-    """How an arm changes the segmenter's training.
-
-    Attributes:
-        changes: dotted configuration keys and their values; a mapping takes the place of the whole
-            group.
-        augmentation: replaces the preset's augmentation, for learned transforms.
-        seconds: what its model cost, also where another arm has trained it; None: what it took.
-        warnings: what looked wrong with its model, a line each for the report.
-        source: shown in training instead of the labelled subjects, say these and synthetic ones.
-    """
-
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    augmentation: Augment | SubjectAugment | None = None
-    seconds: float | None = None
-    warnings: tuple[str, ...] = ()
-    source: Source | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """One arm.
-
-    Attributes:
-        description: one line for the report.
-        prepare: trains what the arm needs and says how to train the segmenter.
-    """
-
-    description: str
-    prepare: Callable[[ArmInputs], ArmTraining]
-
-
-def preset_arm(description: str, preset: str, **changes: Any) -> Arm:
+def preset_arm(description: str, name: str, **changes: Any) -> Arm:
     """An arm that is a named augmentation preset and nothing learned."""
-    settings = {"augment.preset": preset, "augment.synthesis_probability": 0.0, **changes}
+    settings = {"augment.preset": name, "augment.synthesis_probability": 0.0, **changes}
     return Arm(description, lambda inputs: ArmTraining(settings))
 
 
@@ -139,21 +76,30 @@ def latent_arm(description: str, mode: LatentMode, *, redrawn: bool = False) -> 
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
         folder = inputs.shared / "it_vae"
-        made = train_it_vae(*inputs.at(folder), mode, redrawn=redrawn, progress=inputs.progress)
+        made = train_it_vae(
+            *inputs.at(folder),
+            mode,
+            redrawn=redrawn,
+            joined=inputs.joined,
+            unlabelled=inputs.unlabelled,
+            progress=inputs.progress,
+        )
         settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
         return ArmTraining(settings, made, training_seconds(folder))
 
-    return Arm(description, prepare)
+    return Arm(description, prepare, joins=True)
 
 
 def paddit_arm(description: str, kind: Kind) -> Arm:
     """An arm of deformations by PADDIT's model of the run's labelled subjects."""
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        made, seconds = train_paddit(*inputs.at(inputs.shared), kind, progress=inputs.progress)
+        others, progress = inputs.unlabelled, inputs.progress
+        given = inputs.at(inputs.shared)
+        made, seconds = train_paddit(*given, kind, unlabelled=others, progress=progress)
         return ArmTraining({"augment.synthesis_probability": 0.0}, made, seconds)
 
-    return Arm(description, prepare)
+    return Arm(description, prepare, joins=True)
 
 
 def genseg_arm(inputs: ArmInputs) -> ArmTraining:
@@ -283,16 +229,36 @@ def prepare_arm(arm: Arm, inputs: ArmInputs) -> tuple[ArmTraining, float]:
 def select_arms(names: Sequence[str]) -> dict[str, Arm]:
     """Arms by name, in the given order.
 
+    ``a+b`` joins augmentation presets, the first of which may be an arm of learned deformations:
+    ``itvae-mixed+classic``.
+
     Raises:
-        ValueError: an unknown or repeated name; the nearest known one is named.
+        ValueError: an unknown or repeated name (the nearest known one is named), or names that
+            cannot be joined.
     """
     chosen: dict[str, Arm] = {}
     for name in (n.strip() for n in names):
-        if name not in ARMS:
-            near = difflib.get_close_matches(name, ARMS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(ARMS)}"
-            raise ValueError(f"unknown arm '{name}': {hint}")
         if name in chosen:
             raise ValueError(f"arm '{name}' is named twice")
-        chosen[name] = ARMS[name]
+        chosen[name] = _arm(name)
     return chosen
+
+
+def _arm(name: str) -> Arm:
+    if name in ARMS:
+        return ARMS[name]
+    first, *others = name.split("+")
+    for part, known in ((first, (*ARMS, *NAMES)), *((other, NAMES) for other in others)):
+        if part not in known:
+            near = difflib.get_close_matches(part, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(known)}"
+            raise ValueError(f"unknown arm '{part}': {hint}")
+    if first in NAMES:
+        preset(name, (1.0, 1.0, 1.0), classes=2)  # refuses what does not go together
+        return preset_arm(f"presets {' and '.join((first, *others))}", name)
+    if not ARMS[first].joins:
+        joining = ", ".join(known for known, arm in ARMS.items() if arm.joins)
+        raise ValueError(f"arm '{first}' cannot be joined with presets: these can: {joining}")
+    joined = "+".join(others)
+    preset(joined, (1.0, 1.0, 1.0), classes=2)
+    return joined_arm(ARMS[first], joined)

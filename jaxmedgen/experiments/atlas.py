@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 
+from jaxmedgen.data.grid_affines import upright
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.report.pictures import montage, save_png, three_planes
 from jaxmedgen.systems.base import HasAtlas, PlayerVariables
@@ -19,6 +20,7 @@ def write_atlas(
     variables: PlayerVariables,
     spacing: tuple[float, ...],
     folder: pathlib.Path,
+    affine: Float[np.ndarray, "4 4"] | None = None,
 ) -> None:
     """Writes the atlas of a system that has one: NIfTI files and two pictures.
 
@@ -34,11 +36,12 @@ def write_atlas(
         variables: of its trained state.
         spacing: voxel size in mm.
         folder: for the files.
+        affine: voxel index to mm of the subjects' common grid; None stands the spacing upright.
     """
     if not isinstance(system, HasAtlas):
         return
     atlas = jax.tree.map(np.asarray, jax.jit(system.atlas)(variables))
-    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
+    affine = upright(spacing) if affine is None else affine
     for name, volume in (("template", atlas.image), ("variance", atlas.variance)):
         _write(folder, name, volume, affine)
     write_volume(folder / "labels.nii.gz", atlas.label.astype(np.uint8), affine)

@@ -2,14 +2,20 @@
 
 import dataclasses
 import functools
+import math
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from rich.console import Console
 
+from jaxmedgen.data import mnist
+from jaxmedgen.data.phantoms import glyphs
 from jaxmedgen.data.sources import Source
+from jaxmedgen.experiments.groupwise import evaluate_alignment
 from jaxmedgen.metrics.disentanglement import (
     d_score,
     group_importances,
@@ -18,13 +24,17 @@ from jaxmedgen.metrics.disentanglement import (
 )
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
+from jaxmedgen.train.environment import write_json
 
 _CHUNK = 250
-"""Images a call, so that memory does not grow with their number."""
+_CHUNK_VOXELS = 2**21
+"""Images and voxels a call, so that memory does not grow with their number."""
 _PROBED = 2000
 """Training images that the vote of nearest neighbours looks at."""
 _BOUNDED = 500
 """Test images whose bounds are averaged."""
+_APPEARANCE = {"glyphs": glyphs.APPEARANCE, "mnist": mnist.APPEARANCE}
+"""So many of the first factors of a kind of data belong to the appearance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +107,57 @@ def score(
     )
 
 
+def evaluate_autoencoder(
+    system: ItVae,
+    variables: PlayerVariables,
+    train: Source,
+    test: Source,
+    workdir: pathlib.Path,
+    console: Console,
+    *,
+    kind: str = "",
+    step: int,
+    samples: int = 100,
+) -> dict[str, float]:
+    """What is known of a trained autoencoder, printed and in ``autoencoder.json``.
+
+    ELBO and importance-weighted bound of test images; where the data have known factors also D
+    scores and probes (`Scores`); where they have label maps and the model has a map, the subjects
+    are registered (`experiments.groupwise`).
+
+    Args:
+        system: the autoencoder.
+        variables: by player.
+        train: its training images, for the probes.
+        test: images that were not trained on.
+        workdir: for the files.
+        console: where to print.
+        kind: of the data, which tells what its factors are.
+        step: that the variables are from.
+        samples: draws of the importance-weighted bound.
+
+    Raises:
+        ValueError: no test images, or a group of one.
+    """
+    if not len(test):
+        raise ValueError("there are no test subjects: set config.data.test, or give --data")
+    if "label" in test[0] and system.net.transformer is not None:
+        evaluate_alignment(system, variables, test, workdir, console, step=step)
+    if "factors" in test[0] and kind in _APPEARANCE:
+        appearance = _APPEARANCE[kind]
+        scores = score(system, variables, train, test, appearance=appearance, samples=samples)
+        found = dataclasses.asdict(scores)
+    else:
+        found = dict(zip(("elbo", "log_evidence"), _bounds(system, variables, test, samples)))
+    if not system.stochastic:  # nothing is drawn, so nothing is bounded
+        del found["elbo"], found["log_evidence"]
+    found = {name: value for name, value in found.items() if not math.isnan(value)}
+    write_json(workdir / "autoencoder.json", {"step": step, "samples": samples, **found})
+    if found:
+        console.print(", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+    return found
+
+
 def codes(
     system: ItVae, variables: PlayerVariables, source: Source, count: int
 ) -> dict[str, Float[np.ndarray, "n k"]]:
@@ -117,8 +178,9 @@ def codes(
         return made
 
     parts: list[Mapping[str, Array]] = []
-    for start in range(0, count, _CHUNK):
-        stop = min(start + _CHUNK, count)
+    chunk = _chunk(source)
+    for start in range(0, count, chunk):
+        stop = min(start + chunk, count)
         parts.append(encode(variables, stack(source, range(start, stop))))
     joined = {name: np.concatenate([np.asarray(p[name]) for p in parts]) for name in parts[0]}
     return joined | {"factors": np.stack([source[i]["factors"] for i in range(count)])}
@@ -129,14 +191,19 @@ def stack(source: Source, numbers: Sequence[int], name: str = "image") -> Array:
     return jnp.asarray(np.stack([source[i][name] for i in numbers]))
 
 
+def _chunk(source: Source) -> int:
+    """Images a call."""
+    return max(1, min(_CHUNK, _CHUNK_VOXELS // int(np.prod(source[0]["image"].shape))))
+
+
 def _bounds(
     system: ItVae, variables: PlayerVariables, test: Source, samples: int
 ) -> tuple[float, float]:
     """Mean bounds over the first test images."""
     bound = jax.jit(lambda v, keys, image: system.bounds(v, keys, image, samples))
-    found = []
-    for start in range(0, min(len(test), _BOUNDED), _CHUNK):
-        numbers = range(start, min(start + _CHUNK, len(test), _BOUNDED))
+    found, chunk = [], _chunk(test)
+    for start in range(0, min(len(test), _BOUNDED), chunk):
+        numbers = range(start, min(start + chunk, len(test), _BOUNDED))
         keys = jax.vmap(lambda n: jax.random.fold_in(jax.random.key(0), n))(jnp.asarray(numbers))
         found.append(bound(variables, keys, stack(test, numbers)))
     elbo, weighted = (np.concatenate([np.asarray(part[k]) for part in found]) for k in (0, 1))

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from jaxmedgen.data.sources import Source
 from jaxmedgen.experiments.shape_generation import batch_of, in_chunks
+from jaxmedgen.metrics.regions import Scoring
 from jaxmedgen.metrics.segmentation import evaluate_case, foreground_mean
 from jaxmedgen.ops.sliding_window import InferenceAborted, sliding_window_inference
 from jaxmedgen.systems.base import (
@@ -19,6 +20,8 @@ from jaxmedgen.systems.base import (
 )
 from jaxmedgen.train.interrupt import Interrupted, StopSignal
 from jaxmedgen.train.state import TrainState
+
+_CLASSES = Scoring()
 
 _CHUNK = 16
 """Subjects whose loss is computed at a time."""
@@ -126,6 +129,7 @@ def evaluate_source(
     source: Source,
     stop: StopSignal | None = None,
     watch: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    scoring: Scoring = _CLASSES,
 ) -> Iterator[CaseResult]:
     """Predicts and scores every subject of a labelled source, one at a time.
 
@@ -135,6 +139,7 @@ def evaluate_source(
         source: labelled subjects.
         stop: a signal catcher.
         watch: is shown the class probabilities and the label of every subject.
+        scoring: what is scored, and what an absent structure counts.
 
     Raises:
         Interrupted: `stop` was set.
@@ -152,7 +157,14 @@ def evaluate_source(
             probabilities = predictor.probabilities(variables, np.asarray(record["image"]))
             watch(probabilities, label)
             prediction = probabilities.argmax(-1).astype(np.int32)
-        scores = evaluate_case(prediction, label, source.info.class_names, source.info.spacing)
+        scores = evaluate_case(
+            prediction,
+            label,
+            source.info.class_names,
+            source.info.spacing,
+            regions=scoring.regions,
+            absent=scoring.absent,
+        )
         yield CaseResult(name, scores, np.asarray(record["image"]), label, prediction)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from rich.console import Console
 
+from jaxmedgen.data.grid_affines import affine_of
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.sources import Source
 from jaxmedgen.metrics.groupwise import mean_pairwise_dice, voxelwise_deviation
@@ -123,6 +124,7 @@ def evaluate_alignment(
 
     ``aligned/images``, ``aligned/labels``: the subjects in the common frame; ``aligned/fields``:
     displacements in voxels that bring them there, components last; ``alignment.json``: the numbers.
+    Files have the affine of their subject's grid.
 
     Raises:
         ValueError: fewer than two subjects, or subjects without image or label.
@@ -137,9 +139,9 @@ def evaluate_alignment(
     image, label = group(source)
     aligned = register_group(system, variables, image, label)
     found = agreement(image, label, aligned, source.info.num_classes)
-    affine = np.diag([*source.info.spacing, *[1.0] * (4 - len(source.info.spacing))])
     for i, name in enumerate(names):
         folder, file = workdir / "aligned", f"{name}.nii.gz"
+        affine = affine_of(source, i)
         write_volume(folder / "images" / file, aligned.image[i, ..., 0], affine)
         write_volume(folder / "labels" / file, aligned.label[i].astype(np.uint8), affine)
         write_volume(folder / "fields" / file, aligned.there[i], affine)

@@ -12,8 +12,10 @@ from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
+from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import Source, subset
+from jaxmedgen.data.sources import ImagesOnly, Source, subset
+from jaxmedgen.data.sources import joined as joined_sources
 from jaxmedgen.experiments.training import model_steps, train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
@@ -35,6 +37,8 @@ def train_it_vae(
     mode: LatentMode,
     *,
     redrawn: bool = False,
+    joined: str = "",
+    unlabelled: Source | None = None,
     progress: Progress | None = None,
 ) -> LatentAugmentation:
     """Trains a C-VITAE on some subjects' images and returns its deformations.
@@ -43,11 +47,14 @@ def train_it_vae(
 
     Args:
         config: of the segmenter's training.
-        labelled: the subjects, and nobody else: shapes of others would leak.
+        labelled: the subjects.
         workdir: folder of the training.
         seed: of the training.
         mode: how latent vectors are drawn; ``mixed`` becomes ``instance`` for a single subject.
         redrawn: shows decoded images of appearances near the subject's own, not the real ones.
+        joined: preset whose maps are composed with the deformation and whose other stages follow.
+        unlabelled: images of further training subjects, which the model sees too and whose
+            perspective ``mixed`` takes. Never of test subjects: their shapes would leak.
         progress: where to show progress.
 
     Raises:
@@ -59,24 +66,30 @@ def train_it_vae(
             "--config.patch_size='()'"
         )
     started = time.perf_counter()
+    seen: Source = labelled
+    if unlabelled is not None:
+        seen = joined_sources([ImagesOnly(labelled), unlabelled])
     made = _config(config, labelled, seed)
-    nobody = subset(labelled, ())
-    system = build_system(made, labelled.info)
-    sources = Sources(labelled, nobody, nobody, labelled.info)
+    nobody = subset(seen, ())
+    system = build_system(made, seen.info)
+    sources = Sources(seen, nobody, nobody, seen.info)
     # The study's folder of compiled programs, if there is one: seeds have the same program.
     cache = jax.config.jax_compilation_cache_dir
     cache = pathlib.Path(cache) if cache else None
     result = train(made, sources, system, workdir, cache=cache, progress=progress, name="it_vae")
     variables = evaluation_variables(result.state)
     encode = jax.jit(lambda image: system.encode(variables, image)[0])
-    found = [encode(jnp.asarray(labelled[i]["image"])[None]) for i in range(len(labelled))]
+    found = [encode(jnp.asarray(seen[i]["image"])[None]) for i in range(len(seen))]
     posterior = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
     if not (workdir / _SECONDS).exists():
         write_json(workdir / _SECONDS, time.perf_counter() - started)
-    if len(labelled) == 1 and mode == "mixed":
+    if len(seen) == 1 and mode == "mixed":
         mode = "instance"
     redraw = _appearance(system, variables) if redrawn else None
-    return system.augmentation(variables, posterior, mode, redraw=redraw)
+    policy = None
+    if joined:
+        policy = preset(joined, labelled.info.spacing, classes=labelled.info.num_classes)
+    return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy)
 
 
 def _appearance(system: ItVae, variables: PlayerVariables) -> Callable[[Array, Array], Array]:

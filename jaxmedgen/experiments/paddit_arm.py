@@ -23,7 +23,7 @@ from jaxmedgen.augment.posterior import PosteriorAugmentation, PosteriorMode
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.augment.spatial import Spatial
 from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import Source, subset
+from jaxmedgen.data.sources import ArraySource, Source, joined, subset
 from jaxmedgen.experiments.training import train
 from jaxmedgen.ops.control_grids import random_bspline_displacement
 from jaxmedgen.systems.base import PlayerVariables, System, build_system, evaluation_variables
@@ -61,6 +61,7 @@ def train_paddit(
     seed: int,
     kind: Kind,
     *,
+    unlabelled: Source | None = None,
     progress: Progress | None = None,
 ) -> tuple[Augment | SubjectAugment, float]:
     """Estimates the template of some subjects, samples their velocities, and deforms by them.
@@ -73,13 +74,15 @@ def train_paddit(
         kind: a mode of `PosteriorAugmentation`; ``map`` has the modes only, ``geodesic`` shoots
             instead of the exponential; ``generic`` is an elastic deformation (B-spline) as large as
             the posterior's samples (root mean square), for comparison. ``prior`` needs no model.
+        unlabelled: images of further training subjects that template and prior are estimated from
+            too, and whose samples ``cross`` and ``swap`` take.
         progress: where to show progress.
 
     Returns:
         The transform, and what its model has cost in seconds.
 
     Raises:
-        ValueError: the segmenter is trained on patches.
+        ValueError: the segmenter is trained on patches, or unlabelled subjects without images.
     """
     if tuple(config.patch_size):
         raise ValueError(
@@ -95,10 +98,11 @@ def train_paddit(
         draws = jnp.zeros((1, 1, *flow.prior.coordinates))
         prior = PosteriorAugmentation(flow, hyper, draws, "prior", policy, spacing, PROBABILITY)
         return prior, 0.0
-    model = fit_model(labelled, workdir, seed, kind, progress=progress)
+    seen = labelled if unlabelled is None else _with_unlabelled(labelled, unlabelled)
+    model = fit_model(seen, workdir, seed, kind, progress=progress)
     (variables,) = model.variables.values()
     draws = variables["chains"]["draws"]
-    draws = draws.reshape(len(labelled), -1, *draws.shape[3:])
+    draws = draws.reshape(len(seen), -1, *draws.shape[3:])
     mode = kind if kind in ("cross", "swap") else "posterior"
     hyper = variables["params"]["prior"]
     augmentation = PosteriorAugmentation(
@@ -109,6 +113,25 @@ def train_paddit(
             augmentation, tuple(variables["params"]["template"].shape[:-1]), seed
         )
     return augmentation, model.seconds
+
+
+def _with_unlabelled(labelled: Source, unlabelled: Source) -> Source:
+    """The labelled subjects, then the others with empty labels, which velocities do not depend on.
+
+    Raises:
+        ValueError: subjects without images.
+    """
+    if not labelled.info.channel_names:
+        raise ValueError(
+            "model_unlabelled=True for label maps without images: there is nothing unlabelled to "
+            "show, set --config.model_unlabelled=False"
+        )
+    both = joined([labelled, unlabelled])
+    records = [
+        {**record, "label": record.get("label", np.zeros(record["image"].shape[:-1], np.int32))}
+        for record in both.records
+    ]
+    return ArraySource(records, both.info)
 
 
 def fit_model(

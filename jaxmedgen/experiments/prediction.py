@@ -13,10 +13,12 @@ from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Scores
 from jaxmedgen.experiments.reconstruction.files import reconstruct_files
 from jaxmedgen.experiments.remodelling.files import classify_files
-from jaxmedgen.experiments.runs import TrainedRun, open_run, write_scores
+from jaxmedgen.experiments.run_evaluation import write_scores
+from jaxmedgen.experiments.runs import TrainedRun, open_run
 from jaxmedgen.experiments.training import predictor
 from jaxmedgen.experiments.volume_slices import segment, translate
-from jaxmedgen.metrics.segmentation import evaluate_case
+from jaxmedgen.metrics.regions import parse_regions
+from jaxmedgen.metrics.segmentation import Absent, evaluate_case
 from jaxmedgen.report.pictures import montage, save_png, three_planes
 from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanGenerate, CanPredict
 from jaxmedgen.train.environment import write_json
@@ -34,6 +36,8 @@ def predict_files(
     largest: bool = False,
     holes: bool = False,
     target: str = "",
+    regions: str = "",
+    absent: Absent = "excluded",
     console: Console,
 ) -> dict[str, Scores]:
     """Segments a scan or a folder of scans, translates them, or builds volumes from planes.
@@ -41,7 +45,8 @@ def predict_files(
     Models of 2D images take volumes too, slice by slice (`volume_slices`).
 
     What a model of volumes from planes reads and writes is in `reconstruction.files`, a classifier
-    of shapes in `remodelling.files`.
+    of shapes in `remodelling.files`. An atlas is registered on its template's grid, around which
+    everything is background; one of label maps reads label maps.
 
     Args:
         workdir: a trained run.
@@ -55,6 +60,8 @@ def predict_files(
         largest: keep the largest connected foreground only; volumes from planes always do.
         holes: fill background that foreground encloses.
         target: writes the scans as a translating system shows them in this domain instead.
+        regions: unions of classes to score instead of classes, see `metrics.regions`.
+        absent: what a structure counts that neither reference nor prediction has.
         console: where to print.
 
     Returns:
@@ -76,15 +83,17 @@ def predict_files(
         return {}
     if not isinstance(run.system, CanPredict) and not target:
         raise ValueError(f"{run.config.system} does not segment")
+    unions = parse_regions(regions, run.info.class_names) if regions else None
     cases = _cases(source, max(len(run.info.channel_names), 1))
     variables, step = run.variables(kind)
     predict = None if target else predictor(run.system, run.config)
+    of_labels = getattr(run.system, "images_of_labels", False)
     output.mkdir(parents=True, exist_ok=True)
     if not target:
         write_json(output / "labels.json", dict(enumerate(run.info.class_names)))
     scores: dict[str, Scores] = {}
     for number, case in enumerate(cases, start=1):
-        volumes = [read_volume(path) for path in case.images]
+        volumes = [read_volume(path, label=of_labels) for path in case.images]
         image, spacing = _channels(case, volumes), volumes[0].spacing
         turn = true_orientation(volumes[0], orientation) if orientation else None
         if turn is not None:
@@ -119,7 +128,12 @@ def predict_files(
                     f"{label.shape}"
                 )
             scores[case.name] = evaluate_case(
-                label, truth, run.info.class_names, volumes[0].spacing
+                label,
+                truth,
+                run.info.class_names,
+                volumes[0].spacing,
+                regions=unions,
+                absent=absent,
             )
     if scores:
         write_scores(scores, output / "evaluation", console, step=step)

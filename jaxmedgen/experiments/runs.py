@@ -8,45 +8,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError
-from jaxmedgen.data.build import Sources, build_sources, folder_source
-from jaxmedgen.data.hemispheres import hemisphere_settings, sick_slices
-from jaxmedgen.data.label_images import LabelImages
+from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.data.grid_affines import affine_of, common_affine
 from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
-from jaxmedgen.data.planes import PlaneFolder
 from jaxmedgen.data.preprocess import Preprocessing
-from jaxmedgen.data.shape_parts import has_classes, shape_folder
-from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source, relabel, subset
+from jaxmedgen.data.sources import DatasetInfo, subset
 from jaxmedgen.data.unpaired import Origin
 from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.data_description import describe_data, read_description
-from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
-from jaxmedgen.experiments.groupwise import evaluate_alignment
-from jaxmedgen.experiments.reconstruction.evaluation import evaluate_volumes
-from jaxmedgen.experiments.remodelling.evaluation import evaluate_classes
+from jaxmedgen.experiments.evaluation import CaseResult, evaluate_source
 from jaxmedgen.experiments.samples import write_samples
-from jaxmedgen.experiments.shape_scores import evaluate_shapes
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
-from jaxmedgen.metrics import tables
-from jaxmedgen.metrics.global_dice import GlobalDice
+from jaxmedgen.nets.group_unet import GroupUNet3D
+from jaxmedgen.nets.network_cost import network_cost
 from jaxmedgen.report.pictures import save_png, three_planes
 from jaxmedgen.systems.base import (
-    CanAlign,
-    CanBuildVolume,
-    CanClassify,
-    CanGenerate,
     CanPredict,
     CanSample,
+    HasAtlas,
     System,
     build_system,
     evaluation_variables,
 )
 from jaxmedgen.train.checkpoint import Checkpointer
-from jaxmedgen.train.metrics_log import MetricsLog
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.trainable import FitResult
 from jaxmedgen.types import Variables
@@ -78,6 +66,10 @@ class TrainedRun:
             return np.isin(label, self.origin.finding).astype(np.int32)
         if self.label_map is not None:
             label = remap(label, self.label_map)
+        return self.merged(label)
+
+    def merged(self, label: np.ndarray) -> np.ndarray:
+        """Classes of the training labels -> predicted classes."""
         if self.config.data.target_of:
             label = np.asarray(self.config.data.target_of, np.int32)[label]
         return label
@@ -114,10 +106,22 @@ def train_run(
     claim_workdir(config, workdir)
     if jax.process_index() == 0:
         describe_data(workdir, sources.info, config, sources.train)
+        size = size_of_network(system, config)
+        if size is not None and progress is not None:
+            progress.say(size)
     result = train(config, sources, system, workdir, progress=progress)
     if jax.process_index() == 0:
         show_run(config, sources, system, result, workdir)
     return result
+
+
+def size_of_network(system: System, config: ConfigDict) -> str | None:
+    """Parameters, expanded kernels and operations of a group network in a line; None of others."""
+    net = getattr(system, "net", None)
+    if not isinstance(net, GroupUNet3D):
+        return None
+    shape = tuple(config.patch_size) or tuple(config.data.shape)
+    return str(network_cost(net, (*shape, net.n_channels_in)))
 
 
 def show_run(
@@ -125,20 +129,32 @@ def show_run(
 ) -> None:
     """What it does: ``atlas/``; ``predictions/`` of validation subjects, else ``samples/``."""
     variables = evaluation_variables(result.state)
-    write_atlas(system, variables, sources.info.spacing, workdir / "atlas")
+    if isinstance(system, HasAtlas):
+        affine = common_affine(sources.train)
+        write_atlas(system, variables, sources.info.spacing, workdir / "atlas", affine)
     if isinstance(system, CanPredict) and len(sources.validation):
         shown = subset(sources.validation, range(min(_SHOWN, len(sources.validation))))
-        for case in evaluate_source(predictor(system, config), variables, shown):
-            save_case(case, sources.info.spacing, workdir / "predictions")
+        cases = evaluate_source(predictor(system, config), variables, shown)
+        for number, case in enumerate(cases):
+            affine = affine_of(shown, number)
+            save_case(case, sources.info.spacing, workdir / "predictions", affine)
     elif isinstance(system, CanSample) and getattr(system, "makes_samples", True):
         write_samples(config, sources, system, variables, workdir / "samples", _SHOWN, config.seed)
 
 
-def save_case(case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path) -> None:
-    """One prediction as a picture beside its reference and as NIfTI on the network's grid."""
+def save_case(
+    case: CaseResult, spacing: tuple[float, ...], folder: pathlib.Path, affine: np.ndarray
+) -> None:
+    """One prediction as a picture beside its reference and as NIfTI on the network's grid.
+
+    Args:
+        case: image, reference and prediction.
+        spacing: mm an axis.
+        folder: for the files.
+        affine: voxel index to mm of the network's grid, `data.grid_affines`.
+    """
     picture = three_planes(case.image, case.label, case.prediction, spacing=spacing)
     save_png(folder / f"{case.case}.png", picture)
-    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
     write_volume(folder / f"{case.case}.nii.gz", case.prediction.astype(np.uint8), affine)
 
 
@@ -184,107 +200,6 @@ def open_run(workdir: pathlib.Path, overrides: Mapping[str, str] | None = None) 
     return TrainedRun(
         workdir, config, info, data.preprocessing, system, data.label_map, data.origin
     )
-
-
-def evaluate_run(
-    workdir: pathlib.Path, *, data: str | None, kind: str, console: Console
-) -> list[CaseResult]:
-    """Scores a run on its test subjects, or on another labelled folder.
-
-    Of 2D images the global soft Dice (`metrics.global_dice`) goes with the cases' scores. Writes
-    ``evaluation.json``, ``evaluation.csv``, pictures in ``predictions/`` and, for the run's
-    own test subjects, a ``test`` line in ``metrics.jsonl``.
-
-    Raises:
-        ValueError: the system cannot predict, or there are no test subjects.
-    """
-    run = open_run(workdir)
-    if isinstance(run.system, CanAlign) and not isinstance(run.system, CanPredict):
-        variables, step = run.variables(kind)
-        evaluate_alignment(
-            run.system, variables, _evaluation_source(run, data), workdir, console, step=step
-        )
-        return []
-    if isinstance(run.system, CanBuildVolume):
-        variables, step = run.variables(kind)
-        size = int(run.config.data.shape[0])
-        cases = PlaneFolder(pathlib.Path(data), size) if data else _evaluation_source(run, None)
-        evaluate_volumes(run.system, variables, cases, workdir, console, step=step)
-        return []
-    if isinstance(run.system, CanGenerate) and not isinstance(run.system, CanPredict):
-        variables, step = run.variables(kind)
-        seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
-        evaluate_shapes(run.system, variables, seen, held, workdir, console, step)
-        if isinstance(run.system, CanClassify):
-            evaluate_classes(run.system, variables, held, workdir, console, step)
-        return []
-    if not isinstance(run.system, CanPredict):
-        raise ValueError(f"{run.config.system} does not segment: it has nothing to evaluate")
-    source = _evaluation_source(run, data)
-    if len(source) == 0:
-        raise ValueError("there are no test subjects: set config.data.test, or give --data")
-    variables, step = run.variables(kind)
-    predict = predictor(run.system, run.config)
-    results, cases, overlap = [], {}, GlobalDice(run.info.num_classes)
-
-    def watch(probabilities, label):
-        nonlocal overlap
-        overlap = overlap.add(probabilities, label)
-
-    images = len(run.info.spacing) == 2  # a case is small: sums over all of them tell more
-    for result in evaluate_source(predict, variables, source, watch=watch if images else None):
-        results.append(result)
-        cases[result.case] = result.scores
-        save_case(result, run.info.spacing, workdir / "predictions")
-    soft = {"global_soft_dice": overlap.value} if images else {}
-    write_scores(
-        cases, workdir / "evaluation", console, step=step, spacing=run.info.spacing, **soft
-    )
-    if images:
-        console.print(f"global soft Dice of {len(cases)} images: {overlap.value:.4f}")
-    if data is None:
-        log = MetricsLog(workdir, rescored=step)
-        dice = [r.dice for r in results]
-        log.write(step, "test", {"dice": float(np.nanmean(dice)) if dice else float("nan"), **soft})
-        log.close()
-    return results
-
-
-def write_scores(
-    cases: dict[str, Scores], path: pathlib.Path, console: Console, **settings: object
-) -> None:
-    """Writes ``PATH.json`` and ``PATH.csv`` and prints the table."""
-    tables.write_json(cases, path.with_suffix(".json"), settings)
-    tables.write_cases_csv(cases, path.with_suffix(".csv"))
-    console.print(tables.rich_table(tables.aggregate(cases)))
-
-
-def as_seen(system: System, source: Source) -> Source:
-    """Label maps as images, where the system was trained on them."""
-    return LabelImages(source) if getattr(system, "images_of_labels", False) else source
-
-
-def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
-    if data is None:
-        return as_seen(run.system, build_sources(run.config.data).test)
-    config = configuration.from_json(configuration.to_json(run.config))
-    with config.unlocked():
-        config.data.kind, config.data.folder = "folder", data
-    if has_classes(data):
-        return shape_folder(config.data, run.info)
-    if run.origin is not None:
-        volumes = folder_source(config.data, run.origin.preprocessing)
-        found, info = sick_slices(volumes, hemisphere_settings(run.config.data))
-        return ArraySource(found.present, info)
-    source = folder_source(config.data, run.preprocessing)
-    if config.data.target_of:
-        source = relabel(source, config.data.target_of, config.data.target_names)
-    if source.info.num_classes != run.info.num_classes:
-        raise ValueError(
-            f"{data} has {source.info.num_classes} classes, the run was trained on "
-            f"{run.info.num_classes}: give --config.data.label_map at training"
-        )
-    return as_seen(run.system, source)
 
 
 def _zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:

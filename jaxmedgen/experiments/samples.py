@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from jaxmedgen.data import nnunet
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.case_groups import vendor_names
+from jaxmedgen.data.grid_affines import affine_of, common_affine, upright
 from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.phantoms.label_stacks import label_stacks
@@ -25,7 +26,7 @@ from jaxmedgen.data.sources import Record
 from jaxmedgen.experiments.rendering import compiled, draw_image
 from jaxmedgen.experiments.synthetic.manifest import SetLog
 from jaxmedgen.report.pictures import Rgb, montage, save_png, three_planes
-from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise
+from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise, HasAtlas
 from jaxmedgen.types import Variables
 
 Layout = Literal["plain", "nnunet"]
@@ -45,6 +46,7 @@ class Wanted:
         slice_axis: the axis of `label` that is made slice by slice, or None.
         subject: name of the case that the label map and the style image are of.
         vendor: of the style image, "" where it is not known.
+        affine: voxel index to mm; None stands the spacing upright.
     """
 
     label: np.ndarray
@@ -53,6 +55,7 @@ class Wanted:
     slice_axis: int | None = None
     subject: str = ""
     vendor: str = ""
+    affine: np.ndarray | None = None
 
 
 def write_samples(
@@ -72,7 +75,8 @@ def write_samples(
 
     The manifest says which case each is of and in which style (`synthetic.manifest`). Label maps
     are those of training subjects, whole volumes where their slices were trained on, or for
-    short-axis phantoms stacks that nobody was trained on.
+    short-axis phantoms stacks that nobody was trained on. Scans of a whole subject's label map have
+    its affine, draws of a system with an atlas that of the population.
 
     Args:
         config: of the system.
@@ -94,13 +98,16 @@ def write_samples(
         not vendor and isinstance(system, CanStylise) and getattr(system, "needs_style", False)
     )
     draw = compiled(system, variables, stylise=own, vendor=vendor)
+    whole = common_affine(sources.train) if isinstance(system, HasAtlas) else None
     pictures, log = [], SetLog()
     for number, wanted in enumerate(wanted_labels(config, sources, count, seed)):
         key = jax.random.fold_in(jax.random.key(seed), number)
         image, label = draw_image(
             draw, key, wanted.label, wanted.slice_axis, wanted.style if own else None
         )
-        pictures.append(_write(output, number, image, label, wanted.spacing, layout))
+        affine = wanted.affine if whole is None else whole
+        affine = upright(wanted.spacing) if affine is None else affine
+        pictures.append(_write(output, number, image, label, wanted.spacing, affine, layout))
         shown = vendor or ((wanted.vendor or "own") if own else f"random-{number}")
         log.add(f"sample_{number:04d}", wanted.subject, shown, image, label)
     policy = vendor or ("own" if own else "random")
@@ -120,9 +127,12 @@ def wanted_labels(config: ConfigDict, sources: Sources, count: int, seed: int) -
             image = train.slices_first(record, record["image"])
             own = tuple(float(s) for s in record.get("spacing", train.source.info.spacing))
             vendor = _vendor(config, record)
-            yield Wanted(record["label"], own, image[len(image) // 2], axis, case, vendor)
+            affine = affine_of(train.source, int(record["case"]))
+            middle = image[len(image) // 2]
+            yield Wanted(record["label"], own, middle, axis, case, vendor, affine)
         return
-    stream = SampleStream(train, seed, tuple(config.patch_size) or None)
+    patch = tuple(config.patch_size) or None
+    stream = SampleStream(train, seed, patch)
     if config.data.kind == "short_axis":
         stacks = label_stacks(count, tuple(config.data.shape), config.data.heart_classes, seed)
         for number, (label, own) in enumerate(stacks):
@@ -133,7 +143,8 @@ def wanted_labels(config: ConfigDict, sources: Sources, count: int, seed: int) -
         record = stream[number]
         case = train.info.case_names[stream.source_index(number)]
         vendor = _vendor(config, record)
-        yield Wanted(record["label"], spacing, record.get("image"), None, case, vendor)
+        affine = None if patch else affine_of(train, int(record["case"]))
+        yield Wanted(record["label"], spacing, record.get("image"), None, case, vendor, affine)
 
 
 def _vendor(config: ConfigDict, record: Record) -> str:
@@ -153,6 +164,8 @@ def write_deformed(
 ) -> None:
     """Training subjects deformed the way their population varies: files as `write_samples`.
 
+    Each has the affine of the subject that was deformed.
+
     Raises:
         ValueError: subjects without a label map.
     """
@@ -169,7 +182,8 @@ def write_deformed(
         for number, (one, classes) in enumerate(zip(*made), start):
             if number < count:
                 spacing = sources.info.spacing
-                pictures.append(_write(output, number, one, classes, spacing, layout))
+                affine = affine_of(sources.train, int(records[number - start]["case"]))
+                pictures.append(_write(output, number, one, classes, spacing, affine, layout))
                 case = sources.train.info.case_names[stream.source_index(number)]
                 log.add(f"sample_{number:04d}", case, "own", one, classes)
     name = type(system).__name__
@@ -177,13 +191,12 @@ def write_deformed(
     _finish(output, sources, pictures, layout)
 
 
-def _write(output, number, image, label, spacing, layout) -> Rgb:
+def _write(output, number, image, label, spacing, affine, layout) -> Rgb:
     """One scan's files; returns its picture. Several channels are numbered as nnU-Net does."""
     name = f"sample_{number:04d}"
     if layout == "nnunet":
-        nnunet.write_case(output, name, image, label, spacing)
+        nnunet.write_case(output, name, image, label, affine)
         return three_planes(image, label, spacing=spacing)
-    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
     channels = image.shape[-1]
     for k in range(channels):
         end = "" if channels == 1 else f"_{k:04d}"

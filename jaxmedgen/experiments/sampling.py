@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.experiments.label_files import LabelWishes, write_label_maps
 from jaxmedgen.experiments.remodelling import latent_files
-from jaxmedgen.experiments.runs import as_seen, open_run
+from jaxmedgen.experiments.run_evaluation import as_seen
+from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.samples import Layout, write_deformed, write_samples
 from jaxmedgen.experiments.shape_files import write_shapes
 from jaxmedgen.experiments.translations import write_translated

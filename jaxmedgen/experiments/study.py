@@ -145,6 +145,8 @@ def _read_run(path: pathlib.Path, arm: str, budget: int, seed: int) -> Run:
         scores=stored["scores"],
         curve=tuple(curve),
         warnings=tuple(stored["warnings"]),
+        training_dice=stored.get("training_dice"),
+        ece=stored.get("ece"),
     )
 
 

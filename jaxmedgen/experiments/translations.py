@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmedgen.data.build import Sources
+from jaxmedgen.data.grid_affines import affine_of
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.pipeline import SampleStream
 from jaxmedgen.report.pictures import montage, save_png, three_planes
@@ -42,11 +43,12 @@ def write_translated(
     move = jax.jit(system.translate, static_argnums=3)
     segment = jax.jit(system.predict) if isinstance(system, CanPredict) else None
     spacing = sources.info.spacing
-    images = []
+    images, affines = [], []
     for number in range(count):
         record = stream[number // 2 if "absent" in stream[0] else number]
         own = number % 2 == 0 or "absent" not in record
         images.append(np.asarray(record["image" if own else "absent"], np.float32))
+        affines.append(affine_of(source, int(record["case"])))
     for number, image in enumerate(images):
         row = [three_planes(image, spacing=spacing)]
         for place, target in enumerate(system.domain_names):
@@ -56,14 +58,13 @@ def write_translated(
             if segment is not None:
                 label = np.asarray(segment(variables, made)[0]).argmax(-1).astype(np.uint8)
             made = np.asarray(made[0])
-            _write(output / target, number, made, label, spacing)
+            _write(output / target, number, made, label, affines[number])
             row.append(three_planes(made, spacing=spacing))
         rows += row
     save_png(output / "samples.png", montage(rows, columns=1 + len(system.domain_names)))
 
 
-def _write(folder, number, image, label, spacing) -> None:
-    affine = np.diag([*spacing, *[1.0] * (4 - len(spacing))])
+def _write(folder, number, image, label, affine) -> None:
     for k in range(image.shape[-1]):
         end = "" if image.shape[-1] == 1 else f"_{k:04d}"
         write_volume(folder / "images" / f"sample_{number:04d}{end}.nii.gz", image[..., k], affine)

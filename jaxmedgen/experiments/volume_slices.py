@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 
 from jaxmedgen.data.hemispheres import halves, hemisphere_settings, scaled_brain
 from jaxmedgen.data.image_slices import thick_axis
+from jaxmedgen.data.label_images import tissue_image
+from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.preprocess import (
     Preprocessing,
     invert_image,
@@ -25,7 +27,7 @@ from jaxmedgen.data.preprocess import (
 from jaxmedgen.data.regrid import GridMap
 from jaxmedgen.experiments.evaluation import Predictor
 from jaxmedgen.experiments.runs import TrainedRun
-from jaxmedgen.systems.base import CanTranslate, PlayerVariables
+from jaxmedgen.systems.base import CanTranslate, HasAtlas, PlayerVariables
 
 Show = Callable[[Float[np.ndarray, "*s c"], int], Float[np.ndarray, "*s k"]]
 """What a model makes of one image; the number (0 or 1) is that of the side of a hemisphere."""
@@ -65,12 +67,10 @@ def segment(
             probabilities = 0.5 * (probabilities + mirrored[::-1])
         background = np.eye(probabilities.shape[-1], dtype=np.float32)[0]
         return invert_to_label(np.where(brain[..., None], probabilities, background), grid)
-    # Not cut to the training volumes' shape: a larger scan is segmented to its ends.
-    whole = dataclasses.replace(run.preprocessing, shape=None)
 
     def one(picture, spacing):
-        record, grid = whole.apply(spacing, image=picture)
-        return invert_to_label(show(record["image"]), grid)
+        seen, grid = _prepared(run, picture, spacing)
+        return invert_to_label(show(seen), grid)
 
     if image.ndim - 1 == len(run.info.spacing):
         return one(image, spacing)
@@ -177,3 +177,22 @@ def _slices(run, image, spacing, one, found):
         if np.ptp(picture, axis=(0, 1)).min() > 0:
             parts[number] = one(np.ascontiguousarray(picture), within)
     return found
+
+
+def _prepared(
+    run: TrainedRun, image: Float[np.ndarray, "*s c"], spacing: tuple[float, ...]
+) -> tuple[Float[np.ndarray, "*t k"], GridMap]:
+    """What the network sees of a scan (RAS+), and the map to its grid."""
+    settings = run.preprocessing
+    if not isinstance(run.system, HasAtlas):
+        # Not cut to the training volumes' shape: a larger scan is segmented to its ends. But an
+        # atlas lies on one grid, in whose middle subjects are.
+        settings = dataclasses.replace(settings, shape=None)
+    if not getattr(run.system, "images_of_labels", False):
+        record, grid = settings.apply(spacing, image=image)
+        return record["image"], grid
+    label = image[..., 0].astype(np.int32)
+    if run.label_map is not None:
+        label = remap(label, run.label_map)
+    record, grid = settings.apply(spacing, label=label)
+    return tissue_image(run.merged(record["label"]), run.info.num_classes), grid

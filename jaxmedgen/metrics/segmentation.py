@@ -9,7 +9,8 @@ The policy on empty masks, chosen so that **a missed structure can never improve
 | empty     | present    | 0                       | diagonal of the image   |
 | empty     | empty      | NaN: excluded, counted  | NaN: excluded, counted  |
 
-Lesion-wise recall and F1 go with the overlaps.
+Lesion-wise recall and F1 go with the overlaps. ``absent="right"`` scores the last row as a right
+answer (1 and 0 mm), as BraTS does.
 
 Libraries that return NaN for a missed structure and then average what is left reward finding fewer
 structures (MONAI issue 9095). The diagonal bounds every distance that two masks can have.
@@ -17,6 +18,7 @@ structures (MONAI issue 9095). The diagonal bounds every distance that two masks
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +30,9 @@ from jaxmedgen.metrics.lesions import lesion_detection
 
 Scores = Mapping[str, Mapping[str, float]]
 """Metrics of one case: ``scores[class_name][metric]``."""
+
+Absent = Literal["excluded", "right"]
+"""What a structure counts that neither reference nor prediction has."""
 
 OVERLAPS = ("dice", "iou", "nsd")
 """Metrics in [0, 1], higher is better."""
@@ -53,6 +58,8 @@ def evaluate_case(
     spacing: Sequence[float | int],
     *,
     tolerance: float | int = TOLERANCE,
+    regions: Mapping[str, Sequence[int]] | None = None,
+    absent: Absent = "excluded",
 ) -> dict[str, dict[str, float]]:
     """Dice, IoU, surface Dice, HD95 and ASSD of every foreground class of one case.
 
@@ -68,10 +75,13 @@ def evaluate_case(
         class_names: one name a label value; index 0, the background, is not scored.
         spacing: voxel size in mm, one number an axis.
         tolerance: distance in mm that the surface Dice forgives.
+        regions: label values by name, scored as one structure each, in place of the classes
+            (`regions.py`).
+        absent: whether a structure that neither array has is left out, or is right.
 
     Returns:
-        ``scores[class_name][metric]`` with the metrics `OVERLAPS`, `DISTANCES` (mm), `DETECTIONS`
-        and `SIZES`.
+        ``scores[class_name][metric]`` (or of each region) with the metrics `OVERLAPS`, `DISTANCES`
+        (mm), `DETECTIONS` and `SIZES`.
 
     Raises:
         ValueError: shapes differ, not 2D or 3D, NaN or fractional values, a label without a name,
@@ -87,11 +97,16 @@ def evaluate_case(
     prediction = _label_array(prediction, "prediction", len(class_names))
     reference = _label_array(reference, "reference", len(class_names))
     diagonal = math.hypot(*(n * s for n, s in zip(reference.shape, spacing)))
-    return {
-        name: _evaluate_class(prediction == k, reference == k, spacing, diagonal, tolerance)
-        for k, name in enumerate(class_names)
-        if k > 0
-    }
+    if regions is None:
+        regions = {name: (k,) for k, name in enumerate(class_names) if k > 0}
+    scores = {}
+    for name, values in regions.items():
+        masks = (np.isin(array, tuple(values)) for array in (prediction, reference))
+        found = _evaluate_class(*masks, spacing, diagonal, tolerance)
+        if absent == "right" and not any(found[size] for size in SIZES):
+            found |= dict.fromkeys((*OVERLAPS, *DETECTIONS), 1.0) | dict.fromkeys(DISTANCES, 0.0)
+        scores[name] = found
+    return scores
 
 
 def dice_per_class(

@@ -73,6 +73,7 @@ def render(results: AblationResults, summary: Summary) -> str:
         overlays=overlay_groups(results),
         samples=sample_strips(results),
         costs=_costs(results),
+        fits=fit_table(results),
         warnings=[
             (f"{run.arm}, {run.budget} labels, seed {run.seed}", text)
             for run in results.runs
@@ -168,6 +169,25 @@ def _charts(results: AblationResults, summary: Summary) -> dict[str, str | None]
         name: None if svg is None else data_uri(svg.encode(), "image/svg+xml")
         for name, svg in drawn.items()
     }
+
+
+def fit_table(results: AblationResults) -> list[dict[str, Any]]:
+    """Training and test Dice, their difference and ECE of each arm and budget; means over seeds.
+
+    Empty where none of it was measured (``measure_fit``).
+    """
+    rows = []
+    for budget in results.budgets:
+        for arm in results.arms:
+            runs = [r for r in results.select(arm, budget) if r.training_dice is not None]
+            if not runs:
+                continue
+            test = float(np.nanmean(score_matrix(results, arm, budget)))
+            training = sum(run.training_dice for run in runs) / len(runs)
+            ece = sum(run.ece for run in runs) / len(runs)
+            row = {"arm": arm, "budget": budget, "training": training, "test": test}
+            rows.append(row | {"gap": training - test, "ece": ece})
+    return rows
 
 
 def _costs(results: AblationResults) -> list[dict[str, Any]]:

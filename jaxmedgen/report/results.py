@@ -36,6 +36,8 @@ class Run:
         scores: ``scores[case][class_name][metric]`` of the test cases.
         curve: records with ``step`` and any of ``train_loss``, ``validation_dice``.
         warnings: one line each, shown on the page.
+        training_dice: mean Dice of the training cases; None where it was not measured.
+        ece: expected calibration error of the test cases; None likewise.
     """
 
     arm: str
@@ -46,6 +48,8 @@ class Run:
     scores: Mapping[str, segmentation.Scores]
     curve: tuple[Mapping[str, float | int], ...] = ()
     warnings: tuple[str, ...] = ()
+    training_dice: float | None = None
+    ece: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -219,6 +223,8 @@ def _decode_run(run: dict[str, Any]) -> Run:
     run["warnings"] = tuple(run["warnings"])
     for name in ("seconds", "augmenter_seconds"):
         run[name] = float(run[name])
+    for name in ("training_dice", "ece"):
+        run[name] = None if run.get(name) is None else float(run[name])
     return Run(**run)
 
 

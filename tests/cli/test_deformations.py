@@ -48,11 +48,30 @@ def test_a_group_is_registered(run, workdir):
     status, out, err = run("evaluate", "--workdir", workdir)
     assert status == 0, err
     assert "mean pairwise Dice of 3 subjects" in out
+    assert json.loads((workdir / "autoencoder.json").read_text())["elbo"] < 0
     written = json.loads((workdir / "alignment.json").read_text())
     assert 0 < written["dice_before"] < 1 and written["step"] == 4
     fields = sorted((workdir / "aligned" / "fields").iterdir())
     assert [f.name for f in fields] == [f"subject-{i:05d}.nii.gz" for i in (4, 5, 6)]
     assert np.squeeze(nib.load(fields[0]).get_fdata()).shape == (16, 16, 2)
+
+
+@pytest.mark.parametrize("arm", ["vae", "c-vitae"])
+def test_an_autoencoder_of_glyphs_is_scored(run, tmp_path, arm):
+    """Without label maps: bounds, D scores and probes."""
+    settings = ["--config.data.train=40", "--config.data.test=30", "--config.batch_size=8"]
+    settings += ["--config.model.features=(8, 8)", "--config.steps=3", "--config.parallel.data=1"]
+    config = f"it_vae:cpu,data=glyphs,arm={arm}"
+    status, _, err = run("train", "--config", config, "--workdir", tmp_path, "--quiet", *settings)
+    assert status == 0, err
+    status, out, err = run("evaluate", "--workdir", tmp_path)
+    assert status == 0, err
+    found = json.loads((tmp_path / "autoencoder.json").read_text())
+    assert found["step"] == 3
+    assert found["elbo"] <= found["log_evidence"] < 0
+    assert 0 <= found["d_score"] <= 1 and 0 <= found["probe_appearance"] <= 1
+    assert ("probe_perspective" in found) == (arm == "c-vitae")
+    assert "elbo -" in out and "d_score" in out
 
 
 def test_deformations_come_from_a_trained_model(fails, tmp_path):

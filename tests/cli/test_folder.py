@@ -47,6 +47,14 @@ def test_references_have_the_numbers_of_the_training_labels(run, train, folder, 
     sizes = {name: scores["reference_size"] for name, scores in cases["sub-0"].items()}
     label = Shapes(6, (16, 16, 16), 1)[0]["label"]
     assert list(sizes.values()) == [float((label == k).sum()) for k in (1, 2)]
+    both = ["--regions", "all=1+2", "--absent", "right"]
+    call = ["--workdir", tmp_path / "run", "--output", output, *arguments, *both]
+    status, _, err = run("predict", *call)
+    assert status == 0, err
+    cases = json.loads((output / "evaluation.json").read_text())["cases"]
+    assert cases["sub-0"]["all"]["reference_size"] == float((label > 0).sum())
+    status, out, err = run("evaluate", "--workdir", tmp_path / "run", *both)
+    assert status == 0 and "all" in out, err
 
 
 def test_all_cases_that_are_not_held_out_train(run, train, tmp_path):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.grid_affines import upright
 from jaxmedgen.data.image_slices import ImageSlices, thick_axis
 from jaxmedgen.data.nnunet import write_case, write_description
 from jaxmedgen.data.phantoms.label_stacks import label_stacks
@@ -50,7 +51,7 @@ def test_an_nnunet_data_set_is_read_back(tmp_path):
     for number, (label, spacing) in enumerate(label_stacks(2, (32, 40), 4, seed=1)):
         image = RNG.normal(size=(*label.shape, 2)).astype(np.float32)
         cases.append((image, label, spacing))
-        write_case(folder, f"case_{number}", image, label, spacing)
+        write_case(folder, f"case_{number}", image, label, upright(spacing))
     write_description(folder, info, 2)
     names = {p.name for p in folder.rglob("*.nii.gz")}
     assert names == {
@@ -70,7 +71,7 @@ def test_a_slice_becomes_a_volume_of_one(tmp_path):
     import nibabel as nib
 
     label = np.ones((6, 5), np.int32)
-    write_case(tmp_path, "flat", np.zeros((6, 5, 1), np.float32), label, (2.0, 3.0))
+    write_case(tmp_path, "flat", np.zeros((6, 5, 1), np.float32), label, upright((2.0, 3.0)))
     image = nib.load(tmp_path / "imagesTr" / "flat_0000.nii.gz")
     assert image.shape == (6, 5, 1)
     np.testing.assert_allclose(np.diag(image.affine)[:2], (2.0, 3.0))

@@ -47,7 +47,7 @@ def compilation_cache():
 @pytest.fixture(scope="module")
 def study():
     """Two arms, one budget, two seeds."""
-    config = load_config("ablation", TINY)
+    config = load_config("ablation", TINY | {"measure_fit": "True"})
     arms = select_arms(["none", "light"])
     sources = build_sources(config.data)
     return Study(config, sources, arms, budgets=(2,), seeds=2, dataset="shapes", command="command")
@@ -78,6 +78,7 @@ def test_every_run_is_scored_on_the_same_cases(study, finished):
     assert {(r.arm, r.budget, r.seed) for r in results.runs} == set(study.runs())
     names = set(study.sources.test.info.case_names)
     for run in results.runs:
+        assert 0 <= run.training_dice <= 1 and 0 <= run.ece <= 1
         assert set(run.scores) == names
         assert {"ellipse", "box"} == set(next(iter(run.scores.values())))
         assert any("validation_dice" in point for point in run.curve)
@@ -146,9 +147,35 @@ def test_an_arm_of_ones_own_is_added(study, finished):
     assert written["optimizer"]["learning_rate"] == 1e-4
 
 
+def test_unlabelled_subjects_are_those_of_the_training_part(study, tmp_path, monkeypatch):
+    """Asked for, an arm gets the images of the other training subjects and no label of theirs."""
+    seen = []
+
+    def prepare(inputs):
+        seen.append(inputs)
+        raise InterruptedError  # nothing to train here
+
+    for asked in (False, True):
+        config = load_config("ablation", TINY | {"model_unlabelled": str(asked)})
+        arms = {"own": Arm("", prepare)}
+        one = dataclasses.replace(study, config=config, arms=arms, budgets=(3,), seeds=1)
+        with pytest.raises(InterruptedError):
+            run_study(one, tmp_path / str(asked), progress=Progress(quiet=True))
+    without, given = seen
+    assert without.unlabelled is None
+    names = set(given.unlabelled.info.case_names)
+    assert names == set(study.sources.train.info.case_names) - set(given.labelled.info.case_names)
+    assert len(names) == 1
+    held = (study.sources.validation, study.sources.test)
+    assert not names & {name for part in held for name in part.info.case_names}
+    assert set(given.unlabelled[0]) == {"image"}
+
+
 def test_other_settings_are_refused(study, finished):
     workdir, _ = finished
-    config = load_config("ablation", TINY | {"steps": "7", "net.dropout": "0.1"})
+    config = load_config(
+        "ablation", TINY | {"measure_fit": "True", "steps": "7", "net.dropout": "0.1"}
+    )
     other = dataclasses.replace(study, config=config)
     with pytest.raises(ConfigError) as caught:
         run_study(other, workdir, progress=Progress(quiet=True))
@@ -213,6 +240,16 @@ def test_budgets_are_nested_and_seeds_differ(study):
 def test_arms_and_budgets_that_do_not_fit(study):
     with pytest.raises(ValueError, match="unknown arm 'clasic': did you mean 'classic'"):
         select_arms(["clasic"])
+    with pytest.raises(ValueError, match="unknown arm 'clasic': did you mean 'classic'"):
+        select_arms(["paddit+clasic"])
+    with pytest.raises(ValueError, match="'genseg' cannot be joined with presets: these can: itv"):
+        select_arms(["genseg+classic"])
+    with pytest.raises(ValueError, match="sets rotation twice"):
+        select_arms(["affine+classic"])
+    assert list(select_arms(["affine+gamma", "paddit+classic"])) == [
+        "affine+gamma",
+        "paddit+classic",
+    ]
     with pytest.raises(ValueError, match="arm 'none' is named twice"):
         select_arms(["none", "light", " none"])
     with pytest.raises(ValueError, match=r"label budgets \(9,\): 4 training subjects are left"):

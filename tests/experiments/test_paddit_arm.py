@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmedgen.augment.presets import preset
 from jaxmedgen.augment.spatial import displacements, sample_spatial
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
-from jaxmedgen.data.sources import subset
+from jaxmedgen.data.sources import ImagesOnly, subset
 from jaxmedgen.experiments import paddit_arm
-from jaxmedgen.experiments.arms import ARMS, ArmInputs, prepare_arm
+from jaxmedgen.experiments.arms import ARMS, ArmInputs, prepare_arm, select_arms
 from jaxmedgen.systems.base import build_system
 
 SIZE = {"data.shape": "(16, 16)", "data.train": "6", "data.validation": "1", "data.test": "1"}
@@ -52,6 +53,8 @@ def arms(tmp_path_factory):
         patched.setattr(paddit_arm, "train", train)
         names = ("paddit", "paddit-cross", "paddit-generic", "paddit-prior")
         made = {name: prepare_arm(ARMS[name], inputs) for name in names}
+        (joined,) = select_arms(["paddit-cross+classic"]).values()
+        made["joined"] = prepare_arm(joined, inputs)
     return made, seen, inputs
 
 
@@ -64,13 +67,38 @@ def test_the_model_sees_the_labelled_subjects_and_nobody_else(arms):
 
 def test_arms_share_a_model_and_its_cost(arms):
     made, seen, inputs = arms
-    assert len(seen) == 3, "paddit-prior needs no model"
+    assert len(seen) == 4, "paddit-prior needs no model"
     assert [p.name for p in inputs.shared.iterdir()] == ["paddit"]
     seconds = {name: cost for name, (_, cost) in made.items()}
     assert seconds["paddit"] == seconds["paddit-cross"] == seconds["paddit-generic"] > 0
     assert seconds["paddit-prior"] == 0
     draws = [made[name][0].augmentation.draws for name in ("paddit", "paddit-cross")]
     np.testing.assert_array_equal(*draws)
+
+
+def test_a_preset_is_joined(arms):
+    made, *_ = arms
+    training, _ = made["joined"]
+    assert training.changes["augment.preset"] == "classic"
+    policy, alone = training.augmentation.policy, made["paddit-cross"][0].augmentation.policy
+    assert policy == preset("classic", (1.0, 1.0), classes=policy_classes(arms)) != alone
+    np.testing.assert_array_equal(
+        training.augmentation.draws, made["paddit-cross"][0].augmentation.draws
+    )
+
+
+def test_unlabelled_subjects_come_after_the_labelled(arms):
+    """Their samples have the last rows; their labels are empty, whatever the source knows."""
+    *_, inputs = arms
+    others = ImagesOnly(subset(build_sources(inputs.config.data).train, (0,)))
+    both = paddit_arm._with_unlabelled(inputs.labelled, others)
+    assert both.info.case_names == (*inputs.labelled.info.case_names, *others.info.case_names)
+    assert [bool(both[i]["label"].any()) for i in range(4)] == [True, True, True, False]
+    np.testing.assert_array_equal(both[3]["image"], others[0]["image"])
+
+
+def policy_classes(arms):
+    return arms[2].labelled.info.num_classes
 
 
 def test_generic_deformations_are_as_large_as_the_samples(arms):

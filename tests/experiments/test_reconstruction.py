@@ -17,7 +17,8 @@ from jaxmedgen.experiments.reconstruction.scoring import (
     to_mask,
 )
 from jaxmedgen.experiments.reconstruction.tables import published_layout, view_names
-from jaxmedgen.experiments.runs import describe_data, evaluate_run, train_run
+from jaxmedgen.experiments.run_evaluation import evaluate_run
+from jaxmedgen.experiments.runs import describe_data, train_run
 from jaxmedgen.experiments.training import claim_workdir
 from jaxmedgen.train.checkpoint import Checkpointer
 from jaxmedgen.train.progress import Progress

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxmedgen.metrics import segmentation
+from jaxmedgen.metrics.regions import parse_regions
 
 NAMES = ("background", "heart", "lung")
 
@@ -45,6 +46,29 @@ def test_missed_class_costs_the_diagonal(missed):
     diagonal = math.sqrt(12**2 + 24**2 + 36**2)
     assert scores["lung"]["hd95"] == scores["lung"]["assd"] == pytest.approx(diagonal)
     assert segmentation.foreground_mean(scores) == 0.5
+
+
+def test_regions_are_unions_of_classes():
+    """BraTS: a region absent from both is right, one that is only predicted is wrong."""
+    reference = np.zeros((6, 6, 6), np.int32)
+    reference[1:4, 1:4, 1:4] = 2
+    reference[1, 1:4, 1:4] = 1
+    prediction = np.where(reference == 1, 2, reference)
+    names = ("background", "necrotic", "oedema", "enhancing")
+    regions = parse_regions("ET=enhancing,TC=1+3,WT=1+2+3", names)
+    assert regions == {"ET": (3,), "TC": (1, 3), "WT": (1, 2, 3)}
+    given = prediction, reference, names, (1.0, 1.0, 1.0)
+    scores = segmentation.evaluate_case(*given, regions=regions, absent="right")
+    assert {k: s["dice"] for k, s in scores.items()} == {"ET": 1, "TC": 0, "WT": 1}
+    assert scores["ET"]["hd95"] == 0 and scores["ET"]["lesion_f1"] == 1
+    assert scores["TC"]["reference_size"] == 9
+    assert math.isnan(segmentation.evaluate_case(*given, regions=regions)["ET"]["dice"])
+    prediction[5, 5, 5] = 3
+    spurious = segmentation.evaluate_case(*given, regions=regions, absent="right")
+    assert spurious["ET"]["dice"] == 0
+    for text, message in (("TC", "give NAME="), ("A=1,A=2", "twice"), ("A=4", "1 necrotic, 2 oe")):
+        with pytest.raises(ValueError, match=message):
+            parse_regions(text, names)
 
 
 def test_absent_from_both_is_excluded():

@@ -52,6 +52,20 @@ def _check(text):
     return checker
 
 
+def test_the_gap_and_the_calibration_are_shown_where_they_were_measured(results):
+    summary = summarise(results)
+    assert "Fit and calibration" not in page.render(results, summary)
+    runs = [dataclasses.replace(r, training_dice=0.95, ece=0.0123) for r in results.runs]
+    measured = dataclasses.replace(results, runs=tuple(runs))
+    text = page.render(measured, summary)
+    _check(text)
+    assert "Fit and calibration" in text and "0.0123" in text
+    rows = page.fit_table(measured)
+    assert len(rows) == 6
+    for row in rows:
+        assert row["gap"] == pytest.approx(0.95 - row["test"])
+
+
 def test_page_is_whole_and_self_contained(results, tmp_path):
     path = page.write_report(results, tmp_path / "deep" / "report.html")
     text = path.read_text(encoding="utf-8")

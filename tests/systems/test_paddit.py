@@ -229,7 +229,32 @@ def test_abilities(one_device):
     assert int(atlas.label.max()) <= 3
 
 
+def test_a_template_that_no_longer_changes_ends_each_phase():
+    """With a tolerance that anything meets: one step of modes, one of samples, then frozen."""
+    rounds = {"steps": "6", "model.rounds": "5", "model.map_rounds": "3"}
+    small = {"model.sampling.map_steps": "2", "model.sampling.draws": "4"}
+    _, sources, system = tiny(**rounds, **small, **{"model.tolerance": "1e9"})
+    batches = training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
+    batch = jax.tree.map(jnp.asarray, next(batches))
+    step = jax.jit(make_step(system.objectives(), system.players(), prepare=system.prepare))
+    state, found, templates = jax.jit(system.init)(jax.random.key(0), batch), [], []
+    for _ in range(4):
+        state, metrics = step(state, batch)
+        found.append(jax.device_get(metrics))
+        templates.append(np.asarray(state.players[PLAYER].params["template"]))
+    assert [int(m["rounds_skipped"]) for m in found] == [2, 3, 3, 3]
+    assert np.isnan(found[0]["acceptance"]) and np.isfinite(found[1]["acceptance"])
+    assert np.abs(templates[1] - templates[0]).max() > 0
+    np.testing.assert_array_equal(templates[2], templates[1])
+    assert [float(m["template_change"]) for m in found[2:]] == [0, 0]
+
+
 def test_wrong_settings_are_named():
+    geodesic = {"model.velocity.flow": "geodesic", "model.velocity.parametrisation": "band"}
+    with pytest.raises(ValueError, match=r"alpha must stay; set --config.model.alpha_rate=0"):
+        tiny(**geodesic, **{"model.fit_prior": "True", "model.alpha_rate": "0.1"})
+    with pytest.raises(ValueError, match=r"tolerance=-1.0 must be 0"):
+        tiny(**{"model.tolerance": "-1.0"})
     with pytest.raises(ValueError, match=r"set --config.batch_size=8"):
         tiny(batch_size="4")
     with pytest.raises(ValueError, match="they must rise"):

@@ -9,7 +9,8 @@ One step of the loop is one iteration over all subjects (the batch), an `Update`
 gradient step, and what the sampler needs to go on is part of the state. Template, sigma and prior
 are the player's parameters; chains and draws are its variables. The first `map_rounds` iterations
 look for modes, the following sample; after `rounds` iterations the parameters are frozen, and the
-draws of the last iteration are the posterior samples.
+draws of the last iteration are the posterior samples. With a `tolerance` each of both phases ends
+as soon as the template hardly changes, and the time that is left goes to sampling.
 
 `I_k o phi(v_k)` is like the template: pulling by phi brings an image to the template, pulling by
 its inverse brings the template to an image.
@@ -48,6 +49,7 @@ from jaxmedgen.systems.deformation.paddit_moments import (
     moments,
     scatter_rows,
 )
+from jaxmedgen.systems.deformation.paddit_settings import check_settings
 from jaxmedgen.train.objectives import LossInputs, PlayerSettings, Update, UpdateOutputs
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
@@ -78,6 +80,8 @@ class Paddit:
             share one noise.
         fit_prior: estimate the prior's scale from samples.
         alpha_rate: of gradient ascent in log alpha where the prior is estimated; 0 keeps it.
+        tolerance: relative change of the template that ends the search for modes, and then the
+            estimation, before their numbers of iterations are reached; 0: never.
         images_of_labels: the data have no images; their labels are compared, a channel a class.
         target_of: class of each label value, where the labels are finer than the classes.
     """
@@ -98,6 +102,7 @@ class Paddit:
     temperature: float | int = 1.0
     fit_prior: bool = False
     alpha_rate: float | int = 0.0
+    tolerance: float | int = 0.0
     images_of_labels: bool = False
     target_of: tuple[int, ...] = ()
 
@@ -125,6 +130,8 @@ class Paddit:
             },
             "population": {"variance": image},
         }
+        if self.tolerance:
+            variables["population"]["skipped"] = jnp.zeros((), jnp.int32)
         return create_state(key, {PLAYER: variables}, self.players())
 
     def objectives(self) -> tuple[Update, ...]:
@@ -153,8 +160,10 @@ class Paddit:
         params, chains = (inputs.variables[PLAYER][name] for name in ("params", "chains"))
         image, case, count = inputs.batch["image"], inputs.batch["case"], self.subjects
         labels = jax.nn.one_hot(inputs.batch["label"], self.classes)
-        learning = inputs.step < self.rounds
-        sample = inputs.step >= (self.steps if self.sampler == "map" else self.map_rounds)
+        skipped = inputs.variables[PLAYER]["population"].get("skipped", 0)
+        at = inputs.step + skipped
+        learning = at < self.rounds
+        sample = (at >= self.map_rounds) & (self.sampler == "hmc")
         start = first_guess(image, self.compared, count)
         params = params | {n: jnp.where(inputs.step == 0, x, params[n]) for n, x in start.items()}
         before, hyper = params["template"], params["prior"]
@@ -185,9 +194,15 @@ class Paddit:
         metrics = iteration_metrics(
             params, before, found, spread, rows, step.position[:, 0], self.flow, self.compared
         )
+        population = {"variance": variance}
+        if self.tolerance:
+            close = learning & (metrics["template_change"] < self.tolerance)
+            end = jnp.where(sample | (self.sampler == "map"), self.rounds, self.map_rounds)
+            population["skipped"] = jnp.where(close, end - 1 - inputs.step, skipped)
+            metrics["rounds_skipped"] = population["skipped"].astype(jnp.float32)
         return UpdateOutputs(
             params={PLAYER: params},
-            variables={PLAYER: {"chains": rows, "population": {"variance": variance}}},
+            variables={PLAYER: {"chains": rows, "population": population}},
             metrics=metrics,
         )
 
@@ -257,35 +272,18 @@ def build(config: Any, info: DatasetInfo) -> Paddit:
     Raises:
         ValueError: settings that do not fit each other or the data.
     """
-    model, shape = config.model, tuple(config.data.shape)
-    subjects = config.batch_size
-    if info.case_names and len(info.case_names) != subjects:
-        raise ValueError(
-            f"batch_size={subjects} for {len(info.case_names)} training subjects: an iteration "
-            f"sees all of them, set --config.batch_size={len(info.case_names)}"
-        )
-    if not 0 <= model.map_rounds <= model.rounds < config.steps:
-        raise ValueError(
-            f"model.map_rounds={model.map_rounds}, model.rounds={model.rounds}, "
-            f"steps={config.steps}: they must rise, and the last steps sample"
-        )
-    if model.sampler not in ("hmc", "map"):
-        raise ValueError(f"model.sampler={model.sampler!r} is unknown: use 'hmc' or 'map'")
-    made_of_labels = not info.channel_names
+    check_settings(config, info)
+    model, made_of_labels = config.model, not info.channel_names
     channels = info.num_classes - 1 if made_of_labels else len(info.channel_names)
-    compared = tuple(range(channels)) if made_of_labels else tuple(model.compared)
-    if not compared or not set(compared) <= set(range(channels)):
-        raise ValueError(
-            f"model.compared={compared} of {channels} image channel(s): give numbers from 0 on"
-        )
+    shape = tuple(config.data.shape)
     return Paddit(
         flow=velocity_flow(shape, **model.velocity),
         sampling=Sampling(**model.sampling),
-        subjects=subjects,
+        subjects=config.batch_size,
         shape=shape,
         channels=channels,
         classes=info.num_classes,
-        compared=compared,
+        compared=tuple(range(channels)) if made_of_labels else tuple(model.compared),
         rounds=model.rounds,
         map_rounds=model.map_rounds,
         steps=config.steps,
@@ -295,6 +293,7 @@ def build(config: Any, info: DatasetInfo) -> Paddit:
         temperature=model.temperature,
         fit_prior=model.fit_prior,
         alpha_rate=model.alpha_rate,
+        tolerance=model.get("tolerance", 0.0),
         images_of_labels=made_of_labels,
         target_of=tuple(config.data.target_of),
     )

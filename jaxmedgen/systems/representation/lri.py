@@ -1,8 +1,9 @@
-"""Texture classification by one locally rotation-invariant layer.
+"""Texture classification that does not depend on rotation.
 
 The toy network of Andrearczyk et al. 2019: LRI convolution, rectifier, global mean, linear layer;
-softmax cross-entropy. It shows what a layer can tell apart whatever the rotation. The label of an
-image is one number.
+softmax cross-entropy. It shows what a layer can tell apart whatever the rotation. Beside it the
+group-convolution classifier of Worrall & Brostow 2018 (`nets/cubenet.py`). The label of an image is
+one number.
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ import optax
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.nets.cubenet import CubeNet
 from jaxmedgen.nets.harmonic_layers import LRIConv, LRINet
+from jaxmedgen.ops.groups import check_spacing, point_group
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.optim import optimizer, schedule
@@ -34,7 +37,7 @@ class TextureClassifier:
         settings: optimiser.
     """
 
-    net: LRINet
+    net: LRINet | CubeNet
     settings: PlayerSettings
 
     def players(self) -> Mapping[str, PlayerSettings]:
@@ -62,11 +65,18 @@ class TextureClassifier:
         return jax.nn.softmax(self.net.apply(variables[PLAYER], image))
 
     def _loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
-        label = inputs.batch["label"]
-        logits = self.net.apply(inputs.variables[PLAYER], inputs.batch["image"])
+        label, image = inputs.batch["label"], inputs.batch["image"]
+        variables, updated = inputs.variables[PLAYER], {}
+        if isinstance(self.net, CubeNet):
+            logits, updated = self.net.apply(
+                variables, image, True, inputs.keys, mutable=["batch_stats"]
+            )
+        else:
+            logits = self.net.apply(variables, image)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
         accuracy = (jnp.argmax(logits, -1) == label).mean(dtype=jnp.float32)
-        return loss, LossOutputs(metrics={"accuracy": accuracy})
+        variables = {PLAYER: updated} if updated else {}
+        return loss, LossOutputs(metrics={"accuracy": accuracy}, variables=variables)
 
 
 def build(config: Any, info: DatasetInfo) -> TextureClassifier:
@@ -79,8 +89,15 @@ def build(config: Any, info: DatasetInfo) -> TextureClassifier:
         raise ValueError(f"spacing {info.spacing}: the layers are 3D, give 3D images")
     rate = config.optimizer
     steps = schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup)
+    if config.net.kind == "cubenet":
+        settings = {name: value for name, value in config.net.items() if name != "kind"}
+        group = point_group(settings.pop("group"))
+        check_spacing(group, info.spacing)
+        net = CubeNet(group, info.num_classes, **settings)
+    else:
+        net = LRINet(info.num_classes, LRIConv(spacing=info.spacing, **config.net))
     return TextureClassifier(
-        net=LRINet(info.num_classes, LRIConv(spacing=info.spacing, **config.net)),
+        net=net,
         settings=PlayerSettings(
             optimizer(rate.kind, steps, clip_norm=rate.clip_norm or None, b1=rate.b1, b2=rate.b2)
         ),

@@ -1,0 +1,94 @@
+"""What an arm of an ablation is: it sees some training subjects and says how to train."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxmedgen import configuration
+from jaxmedgen.data.sources import Source
+from jaxmedgen.train.progress import Progress
+from jaxmedgen.types import Augment, SubjectAugment
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmInputs:
+    """What an arm may use.
+
+    Attributes:
+        config: configuration of the segmenter's training.
+        labelled: labelled training subjects of this run.
+        workdir: folder for what the arm trains (an augmentation model).
+        seed: of this run.
+        shared: folder for models that several arms of this run take: same subjects, same seed.
+        progress: where the trainings of these models show theirs.
+        joined: augmentation preset that a learned deformation is joined with, in one resampling
+            (`joined_arm`); ``config.augment.preset`` is the same then.
+        unlabelled: images of this run's other training subjects, for models that need no label;
+            None unless ``config.model_unlabelled`` asks for it.
+    """
+
+    config: ConfigDict
+    labelled: Source
+    workdir: pathlib.Path
+    seed: int
+    shared: pathlib.Path
+    progress: Progress | None = None
+    joined: str = ""
+    unlabelled: Source | None = None
+
+    def at(self, folder: pathlib.Path) -> tuple[ConfigDict, Source, pathlib.Path, int]:
+        """What a training of a model in `folder` takes first."""
+        return self.config, self.labelled, folder, self.seed
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmTraining:
+    """How an arm changes the segmenter's training.
+
+    Attributes:
+        changes: dotted configuration keys and their values; a mapping takes the place of the whole
+            group.
+        augmentation: replaces the preset's augmentation, for learned transforms.
+        seconds: what its model cost, also where another arm has trained it; None: what it took.
+        warnings: what looked wrong with its model, a line each for the report.
+        source: shown in training instead of the labelled subjects, say these and synthetic ones.
+    """
+
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    augmentation: Augment | SubjectAugment | None = None
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    source: Source | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Attributes:
+        description: one line for the report.
+        prepare: trains what the arm needs and says how to train the segmenter.
+        joins: whether its deformation can be joined with a preset (`ArmInputs.joined`).
+    """
+
+    description: str
+    prepare: Callable[[ArmInputs], ArmTraining]
+    joins: bool = False
+
+
+def joined_arm(learned: Arm, preset: str) -> Arm:
+    """A learned deformation and a named augmentation preset: maps are composed, resampled once."""
+
+    def prepare(inputs: ArmInputs) -> ArmTraining:
+        config = configuration.from_json(configuration.to_json(inputs.config))
+        with config.unlocked():
+            config.augment.preset = preset
+        made = learned.prepare(dataclasses.replace(inputs, config=config, joined=preset))
+        # Stages in the network (moment exchange) and soft labels follow the preset's name.
+        changes = {**made.changes, "augment.preset": preset}
+        return dataclasses.replace(made, changes=changes)
+
+    return Arm(f"{learned.description}; and the preset {preset}", prepare)

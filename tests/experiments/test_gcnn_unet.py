@@ -67,7 +67,6 @@ TURNED = {
     "turns": 0.5,
     "turns-4x": 0.69,
     "octahedral": 0.7,
-    "octahedral-parameters": 0.7,
 }
 
 

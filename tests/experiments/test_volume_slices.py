@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
-from jaxmedgen.experiments import prediction, runs
+from jaxmedgen.experiments import prediction, run_evaluation, runs
 from jaxmedgen.experiments.data_description import describe_data
 from jaxmedgen.experiments.translations import write_translated
 from jaxmedgen.train.environment import write_json
@@ -121,9 +121,10 @@ def test_hemispheres_are_scored_by_the_global_soft_dice(workdir, tmp_path, monke
     """Of the run's test slices, and of a folder's volumes."""
     work, folder, _ = workdir
     run = opened(work, monkeypatch, 0.2)
-    monkeypatch.setattr(runs, "open_run", lambda _: run)
+    monkeypatch.setattr(run_evaluation, "open_run", lambda _: run)
     data = None if own else str(folder)
-    results = runs.evaluate_run(tmp_path, data=data, kind="last", console=Console(quiet=True))
+    console = Console(quiet=True)
+    results = run_evaluation.evaluate_run(tmp_path, data=data, kind="last", console=console)
     assert len(results) == (2 if own else 6)
     found = json.loads((tmp_path / "evaluation.json").read_text())["settings"]["global_soft_dice"]
     pairs = [(r.prediction == 1, r.label == 1) for r in results]

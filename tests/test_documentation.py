@@ -74,7 +74,9 @@ def test_every_command_of_the_documentation_parses(helps, command):
         if name not in ("...", "configs/typo.py", "configs/tiny.py"):
             assert (ROOT / name.split(":")[0]).is_file() or "/" not in name
             load_config(str(ROOT / name) if "/" in name else name)
-    known = flatten(load_config("unet"))
+    # Of a trained run bin/sample changes the sampler alone.
+    drawn = verb == "sample" and "--workdir" in rest
+    known = flatten(load_config("rhvae" if drawn else "unet"))
     for key in overrides:
         assert key in known or key == "step", f"--config.{key} of {command}"  # step: the typo
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jaxmedgen.cli.common import Parser, prepare_jax, scoring_arguments, workdir_argument
 
-EXAMPLE = """Scores a trained run: Dice, IoU, HD95 and ASSD per class and case.
+EXAMPLE = """Scores a trained run: Dice, IoU, HD, HD95 and ASSD per class and case.
 
 Writes evaluation.json and evaluation.csv to the workdir, test metrics to metrics.jsonl and
 pictures to predictions/. A model that registers groups of images is scored by how well their

@@ -2,7 +2,7 @@
 
 The policy on empty masks, chosen so that **a missed structure can never improve a score**:
 
-| reference | prediction | Dice, IoU, surface Dice | HD95, ASSD              |
+| reference | prediction | Dice, IoU, surface Dice | HD, HD95, ASSD          |
 |-----------|------------|-------------------------|-------------------------|
 | present   | present    | as measured             | as measured             |
 | present   | empty      | 0                       | diagonal of the image   |
@@ -37,7 +37,7 @@ Absent = Literal["excluded", "right"]
 OVERLAPS = ("dice", "iou", "nsd")
 """Metrics in [0, 1], higher is better."""
 
-DISTANCES = ("hd95", "assd")
+DISTANCES = ("hd", "hd95", "assd")
 """Metrics in mm, lower is better."""
 
 DETECTIONS = ("lesion_recall", "lesion_f1")
@@ -61,12 +61,12 @@ def evaluate_case(
     regions: Mapping[str, Sequence[int]] | None = None,
     absent: Absent = "excluded",
 ) -> dict[str, dict[str, float]]:
-    """Dice, IoU, surface Dice, HD95 and ASSD of every foreground class of one case.
+    """Dice, IoU, surface Dice, HD, HD95 and ASSD of every foreground class of one case.
 
     With P and R the voxel sets of one class:
-    Dice = 2|P n R| / (|P| + |R|), IoU = |P n R| / |P u R|; ``hd95`` is the larger of the two
-    directed 95th percentile surface distances, ``assd`` the average symmetric surface distance and
-    ``nsd`` the share of both surfaces within `tolerance` of the other, all weighted by surface
+    Dice = 2|P n R| / (|P| + |R|), IoU = |P n R| / |P u R|; ``hd`` is the largest distance
+    of a point of one surface from the other surface, ``hd95`` the larger of the two directed 95th
+    percentiles, ``assd`` the average symmetric surface distance and ``nsd`` the share of both surfaces within `tolerance` of the other, all weighted by surface
     area (see `surface_distance`). Empty masks follow the table at the top of this module.
 
     Args:
@@ -160,9 +160,10 @@ def dice_score(
 def foreground_mean(scores: Scores, metric: str = "dice") -> float:
     """Mean of one metric over the classes of a case that are scored (not both empty).
 
-    NaN if the case has no scored class.
+    NaN if the case has no scored class, or was scored without that metric.
     """
-    values = [s[metric] for s in scores.values() if not math.isnan(s[metric])]
+    found = (s.get(metric, math.nan) for s in scores.values())
+    values = [value for value in found if not math.isnan(value)]
     return math.fsum(values) / len(values) if values else math.nan
 
 
@@ -188,6 +189,7 @@ def _evaluate_class(
         "dice": 2 * both / (predicted + true),
         "iou": both / (predicted + true - both),
         "nsd": surfaces.surface_dice(tolerance),
+        "hd": surfaces.hausdorff(),
         "hd95": surfaces.hausdorff(95),
         "assd": surfaces.average(),
         "lesion_recall": lesions.recall,

@@ -20,6 +20,7 @@ LABELS = {
     "dice": "Dice",
     "iou": "IoU",
     "nsd": "Surface Dice",
+    "hd": "HD (mm)",
     "hd95": "HD95 (mm)",
     "assd": "ASSD (mm)",
 }
@@ -75,7 +76,8 @@ def aggregate(cases: Cases) -> tuple[Row, ...]:
     for case, scores in cases.items():
         if list(scores) != names:
             raise ValueError(f"case {case!r} scores classes {list(scores)}, others {names}")
-    metrics = [m for m in LABELS if m in next(iter(cases.values()))[names[0]]]
+    # Cases that an older version scored may lack a metric.
+    metrics = [m for m in LABELS if all(m in s[name] for s in cases.values() for name in names)]
     counts = {name: _count(cases, name) for name in names}
     rows = [
         _row(

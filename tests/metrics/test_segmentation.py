@@ -34,6 +34,7 @@ def test_values_of_a_shifted_box():
     assert scores["heart"]["dice"] == pytest.approx(2 * 48 / 128)
     assert scores["heart"]["iou"] == pytest.approx(48 / 80)
     assert scores["heart"]["hd95"] == pytest.approx(2.0)
+    assert scores["lung"]["hd"] == 0 and scores["heart"]["hd"] == pytest.approx(2.0)
     assert scores["heart"]["reference_size"] == 64 * 2.0
 
 
@@ -44,7 +45,7 @@ def test_missed_class_costs_the_diagonal(missed):
     scores = segmentation.evaluate_case(prediction, reference, NAMES, (1.0, 2.0, 3.0))
     assert scores["lung"]["dice"] == scores["lung"]["iou"] == scores["lung"]["nsd"] == 0
     diagonal = math.sqrt(12**2 + 24**2 + 36**2)
-    assert scores["lung"]["hd95"] == scores["lung"]["assd"] == pytest.approx(diagonal)
+    assert scores["lung"]["hd"] == scores["lung"]["assd"] == pytest.approx(diagonal)
     assert segmentation.foreground_mean(scores) == 0.5
 
 
@@ -74,7 +75,7 @@ def test_regions_are_unions_of_classes():
 def test_absent_from_both_is_excluded():
     labels = np.where(_two_boxes() == 1, 1, 0)
     scores = segmentation.evaluate_case(labels, labels, NAMES, (1, 1, 1))
-    assert all(math.isnan(scores["lung"][m]) for m in ("dice", "iou", "nsd", "hd95", "assd"))
+    assert all(math.isnan(scores["lung"][m]) for m in ("dice", "iou", "nsd", "hd", "hd95", "assd"))
     assert segmentation.foreground_mean(scores) == 1.0
 
 
@@ -92,6 +93,15 @@ def test_dropping_a_class_never_improves_a_score(reference, dropped):
             assert after[name][metric] <= before[name][metric]
         for metric in segmentation.DISTANCES:
             assert after[name][metric] >= before[name][metric]
+
+
+def test_one_far_voxel_counts_for_hd_alone():
+    reference = np.zeros((40, 40), np.int32)
+    reference[2:22, 2:22] = 1
+    prediction = reference.copy()
+    prediction[30, 12] = 1
+    heart = segmentation.evaluate_case(prediction, reference, NAMES[:2], (1, 1))["heart"]
+    assert heart["hd"] == pytest.approx(9, abs=0.6) and heart["hd95"] < 1
 
 
 def test_works_in_2d_and_on_whole_floats():

@@ -63,7 +63,7 @@ def test_files(tmp_path):
     assert lines[1]["case"] == "perfect" and float(lines[1]["dice"]) == 1
     assert lines[7]["class"] == "lung" and lines[7]["dice"] == ""
     with tables.write_csv(tables.aggregate(cases), tmp_path / "summary.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 15
+        assert len(list(csv.DictReader(file))) == 18
     path = tables.write_json(cases, tmp_path / "metrics.json", {"spacing": [1, 1, 2]})
     content = json.loads(path.read_text())
     assert content["cases"]["absent"]["lung"]["dice"] is None

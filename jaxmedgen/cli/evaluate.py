@@ -107,6 +107,8 @@ def _realism(options: argparse.Namespace) -> int:
         standardize=options.standardize,
         data_range=options.data_range,
     )
+    for text in report.readings:
+        print(f"reading: {text}")
     for text in report.warnings:
         print(f"note: {text}")
     for metric in ("fid", "kid", "precision", "recall", "label_fidelity"):

@@ -64,10 +64,11 @@ def evaluate_case(
     """Dice, IoU, surface Dice, HD, HD95 and ASSD of every foreground class of one case.
 
     With P and R the voxel sets of one class:
-    Dice = 2|P n R| / (|P| + |R|), IoU = |P n R| / |P u R|; ``hd`` is the largest distance
-    of a point of one surface from the other surface, ``hd95`` the larger of the two directed 95th
-    percentiles, ``assd`` the average symmetric surface distance and ``nsd`` the share of both surfaces within `tolerance` of the other, all weighted by surface
-    area (see `surface_distance`). Empty masks follow the table at the top of this module.
+    Dice = 2|P n R| / (|P| + |R|), IoU = |P n R| / |P u R|; ``hd`` is the largest distance of a
+    point of one surface from the other surface, ``hd95`` the larger of the two directed 95th
+    percentiles, ``assd`` the average symmetric surface distance and ``nsd`` the share of both
+    surfaces within `tolerance` of the other, all weighted by surface area (see
+    `surface_distance`). Empty masks follow the table at the top of this module.
 
     Args:
         prediction: class indices ``[*s]``, 2D or 3D.

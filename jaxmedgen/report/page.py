@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -21,11 +22,38 @@ from jaxmedgen.report.results import AblationResults
 from jaxmedgen.report.summary import Summary, score_matrix, summarise
 
 
-def write_report(results: AblationResults, path: pathlib.Path | str) -> pathlib.Path:
+@dataclasses.dataclass(frozen=True)
+class GroupTable:
+    """Mean Dice by groups of the test cases.
+
+    Attributes:
+        what: the groups are, a noun: vendor, disease.
+        names: of the groups.
+        rows: arm, budget, and the mean of every group; NaN where there is none.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, int, tuple[float, ...]], ...]
+
+
+def write_report(
+    results: AblationResults,
+    path: pathlib.Path | str,
+    *,
+    readings: Sequence[str] = (),
+    groups: Sequence[GroupTable] = (),
+) -> pathlib.Path:
     """Writes the page to `path` and, beside it, ``<stem>.json`` and two CSV files.
 
     ``<stem>.json`` and ``<stem>.csv`` hold the summary table, ``<stem>_cases.csv`` every score of
     every run, case and class.
+
+    Args:
+        results: of the study.
+        path: of the page.
+        readings: sentences on what the numbers mean, shown below the answer.
+        groups: Dice by vendor or disease.
 
     Raises:
         ValueError: no run scored any case.
@@ -33,12 +61,17 @@ def write_report(results: AblationResults, path: pathlib.Path | str) -> pathlib.
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     summary = summarise(results)
-    path.write_text(render(results, summary), encoding="utf-8")
+    path.write_text(render(results, summary, readings, groups), encoding="utf-8")
     _write_numbers(results, summary, path)
     return path
 
 
-def render(results: AblationResults, summary: Summary) -> str:
+def render(
+    results: AblationResults,
+    summary: Summary,
+    readings: Sequence[str] = (),
+    groups: Sequence[GroupTable] = (),
+) -> str:
     """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
@@ -57,6 +90,8 @@ def render(results: AblationResults, summary: Summary) -> str:
     return environment.get_template("report.html.j2").render(
         results=results,
         summary=summary,
+        readings=readings,
+        group_tables=groups,
         styles=figures.arm_styles(results),
         legend=list(
             zip(results.class_names[1:], pictures.class_colours(len(results.class_names) - 1))

@@ -64,6 +64,7 @@ class RealismReport:
         environment: versions and device.
         samples: a row of images of every set, ``[n, *s]``.
         neighbours: synthetic images nearest to a training image, and these.
+        readings: what the numbers mean together.
     """
 
     measures: tuple[Measure, ...]
@@ -76,6 +77,7 @@ class RealismReport:
     environment: Mapping[str, Any]
     samples: Mapping[str, Float[np.ndarray, " n *s"]]
     neighbours: tuple[Float[np.ndarray, " n *s"], Float[np.ndarray, " n *s"]]
+    readings: tuple[str, ...] = ()
 
     def value(self, images: str, metric: str) -> float:
         """One number; NaN if it was not measured."""
@@ -100,6 +102,7 @@ def write_realism(report: RealismReport, folder: pathlib.Path) -> pathlib.Path:
         "manifest": dict(report.manifest),
         "settings": dict(report.settings),
         "warnings": report.warnings,
+        "readings": report.readings,
         "measures": [
             {k: _null(v) for k, v in dataclasses.asdict(m).items()} for m in report.measures
         ],

@@ -1,8 +1,8 @@
 """New anatomies from training label maps: what is rendered, before how it is rendered.
 
 ``none`` keeps the label maps; ``elastic`` and ``rot+elastic`` bend (and turn) them; ``pathology``
-gives hearts the shape of a disease; ``vae-interp`` mixes subjects in a trained label model's latent
-space.
+gives hearts the shape of a disease; the folder of a trained label model mixes subjects in its
+latent space, and ``FOLDER:METHOD`` puts its synthetic hearts in (`label_models`).
 """
 
 import pathlib
@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, Key
 
 from jaxmedgen.augment.label_deformation import Elastic, Rotation
 from jaxmedgen.experiments.runs import open_run
+from jaxmedgen.experiments.synthetic.label_models import hearts_of, population_of
 from jaxmedgen.systems.base import CanCodeLabels, PlayerVariables
 
 Deformation = Callable[[int, Int[np.ndarray, " b *s"]], Int[np.ndarray, " b *s"]]
@@ -98,6 +99,9 @@ def deformation_of(name: str, spacing: Sequence[float | int]) -> Deformation:
         return elastic(spacing, rotation=20)
     if name == "pathology":
         return pathology(tuple(DISEASE_FACTORS))
+    folder, _, method = name.rpartition(":")
+    if pathlib.Path(folder).is_dir() and folder:
+        return hearts_of(population_of(pathlib.Path(folder)), method, spacing)
     if pathlib.Path(name).is_dir():
         run = open_run(pathlib.Path(name))
         if not isinstance(run.system, CanCodeLabels):
@@ -105,7 +109,8 @@ def deformation_of(name: str, spacing: Sequence[float | int]) -> Deformation:
         return interpolated(run.system, run.variables()[0])
     raise ValueError(
         f"experiment.deformation='{name}': choose none, elastic, rot+elastic or pathology, or the "
-        "folder of a trained model of label maps"
+        "folder of a trained model of label maps, alone or as FOLDER:pathology, FOLDER:targeted, "
+        "FOLDER:equalised, FOLDER:between"
     )
 
 

@@ -158,11 +158,18 @@ class SystemGenerator:
         own, shown = shown, shown.copy()
         for k, style in enumerate(styles):
             if style in self._bank:
-                shown[k] = self._bank[style][rng.integers(len(self._bank[style]))]
+                shown[k] = self._of_bank(style, rng)
             elif style == RANDOM_STYLE:
                 shown[k] = own[rng.integers(len(own))]
         made = self._back(np.asarray(self._stylise(cut, jnp.asarray(shown))))
         return in_window_of(made, shown), label
+
+    def _of_bank(self, style, rng):
+        """One of the style's images; of a volume the middle slice for a system of slices."""
+        chosen = self._bank[style][rng.integers(len(self._bank[style]))]
+        if self._axis is None or chosen.ndim < 4:
+            return chosen
+        return np.take(chosen, chosen.shape[self._axis] // 2, self._axis)
 
     def _slices_first(self, label):
         label = jnp.asarray(label)

@@ -1,6 +1,7 @@
 """The realism of a folder of synthetic images: everything from reading to the report."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,6 +17,7 @@ from jaxmedgen.data.sources import Source, Standardized, subset
 from jaxmedgen.data.splits import patient_of, train_test_split
 from jaxmedgen.experiments.runs import TrainedRun, open_run
 from jaxmedgen.experiments.synthetic.extractors import extractor_for
+from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.realism import (
     ImageSet,
     copying,
@@ -208,6 +210,14 @@ def evaluate_realism(
         samples={name: s.images[:8, ..., 0] for name, s in {"real": reference, **sets}.items()},
         neighbours=_neighbours(generated, reference, memory),
     )
+    floor_fid = report.value("held-out real", "fid")
+    found = Findings(
+        fid_ratio=report.value("synthetic", "fid") / floor_fid if floor_fid > 0 else math.nan,
+        label_fidelity=report.value("synthetic", "label_fidelity"),
+        real_fidelity=report.value("held-out real", "label_fidelity"),
+        recall=report.value("synthetic", "recall"),
+    )
+    report = dataclasses.replace(report, readings=readings(found))
     write_realism(report, workdir)
     return report
 

@@ -10,11 +10,18 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import ConfigError, load_config
 from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.sources import Standardized, in_memory
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.study import Study
+from jaxmedgen.experiments.synthetic.experiment_readings import (
+    findings_of,
+    group_tables,
+    texts_of,
+)
+from jaxmedgen.experiments.synthetic.folder_settings import by_vendor, check_scar, configure
 from jaxmedgen.experiments.synthetic.generator_sources import (
     GeneratorFor,
     ready,
@@ -38,12 +45,13 @@ STYLE_IMAGES = 4
 """Unlabelled images a vendor, for generators that read styles from images."""
 
 
-def generator_for(name: str, config: ConfigDict) -> GeneratorFor:
+def generator_for(name: str, config: ConfigDict, styles: StyleBank | None = None) -> GeneratorFor:
     """What ``--generator`` names.
 
     ``oracle``: the phantoms' renderer. A configuration (``configs/NAME.py:cpu``): trained anew on
     the subjects that each arm may see. A folder of ``bin/train``: as it is, which is a leak where
-    it has seen more subjects than the segmenter.
+    it has seen more subjects than the segmenter. `styles` are images by vendor; those of the
+    phantoms by default.
 
     Raises:
         ValueError: no such configuration or run, or an oracle for other data than the phantoms.
@@ -59,7 +67,7 @@ def generator_for(name: str, config: ConfigDict) -> GeneratorFor:
                 "name a configuration or the folder of a trained run"
             )
         return ready(oracles[config.data.kind])
-    styles = style_bank(config)
+    styles = style_bank(config) if styles is None else styles
     if pathlib.Path(name).is_dir():
         merged = tuple(config.data.target_of), tuple(config.data.target_names)
         return trained_run(pathlib.Path(name), styles, *merged)
@@ -87,6 +95,30 @@ def style_bank(config: ConfigDict) -> StyleBank:
 def setting_of(config: ConfigDict, generator: str) -> Setting:
     """Reads the data of a configuration and names its generator."""
     return Setting(config, build_sources(config.data), generator_for(generator, config))
+
+
+def folder_setting(
+    name: str, config: ConfigDict, generator: str, overrides: Mapping[str, str]
+) -> Setting:
+    """As `setting_of`, for a folder that `folder_settings.configure` has seen.
+
+    Raises:
+        ValueError: the folder lacks what the experiment is about.
+    """
+    if name == "scar":
+        plain = ConfigDict(config.data.to_dict()).unlock()
+        plain.target_of, plain.target_names = (), ()
+        check_scar(build_sources(plain))
+    sources, bank = build_sources(config.data), {}
+    names = [
+        n for s in (sources.train, sources.validation, sources.test) for n in s.info.case_names
+    ]
+    for pattern in (config.experiment.vendor_pattern, config.experiment.disease_pattern):
+        if pattern:
+            groups_of(names, pattern)  # all of them, before anything is trained
+    if name == "domain_shift":
+        sources, bank = by_vendor(config, sources, overrides, STYLE_IMAGES)
+    return Setting(config, sources, generator_for(generator, config, bank))
 
 
 def run_experiment(
@@ -202,10 +234,10 @@ def report_experiment(
             f"{config_name} has no group 'experiment': take configs/synthetic_data_evaluation.py"
         )
     if config.data.kind == "folder":
-        with config.unlocked():  # The labels of a folder are what is predicted.
-            config.data.target_of, config.data.target_names = (), ()
-            config.experiment.vendor_pattern = config.experiment.disease_pattern = ""
-    setting = setting_of(config, generator)
+        configure(name, config, overrides)
+        setting = folder_setting(name, config, generator, overrides)
+    else:
+        setting = setting_of(config, generator)
     progress = Progress(quiet=quiet)
     if name == "scar":
         return write_scar_report(
@@ -223,8 +255,18 @@ def report_experiment(
         progress=progress,
     )
     save_results(results, workdir / "results")
-    path = write_report(results, workdir / "report.html")
+    options = setting.config.experiment
+    vendors = trained = ()
+    if options.vendor_pattern:
+        vendors = groups_of(results.cases, options.vendor_pattern)
+        trained = groups_of(setting.pool.info.case_names, options.vendor_pattern)
+    texts = texts_of(findings_of(name, results, vendors, trained))
+    patterns = {"vendor": options.vendor_pattern, "disease": options.disease_pattern}
+    tables = group_tables(results, patterns)
+    path = write_report(results, workdir / "report.html", readings=texts, groups=tables)
     print_summary(summarise(results))
+    for text in texts:
+        print(f"reading: {text}")
     return path
 
 

@@ -13,6 +13,7 @@ Sources: Amirrajab et al. (MICCAI 2020; CMIG 101, 2022; MELBA 2023:010), Al Khal
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from ml_collections import ConfigDict
@@ -33,6 +34,11 @@ from jaxmedgen.experiments.synthetic.arms import (
 )
 from jaxmedgen.experiments.synthetic.generator_sources import GeneratorFor, trained_on
 from jaxmedgen.experiments.synthetic.known_generators import Degraded
+from jaxmedgen.experiments.synthetic.label_models import (
+    hearts_of,
+    population_of,
+    refuse_held_out,
+)
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe
 
@@ -161,19 +167,17 @@ def domain_shift(setting: Setting) -> tuple[Part, ...]:
     options = setting.config.experiment
     preset, most, target = setting.preset, max(options.ratios), options.target_vendor
     arms = {REAL: mixture_arm("real images of the training vendor", preset=preset)}
-    styles = {
-        "own style": "own",
-        "vendor B": "B",
-        f"vendor {target}": target,
-        "random styles": "random",
-    }
+    vendors = tuple(setting.config.data.get("test_vendors", ()))
+    known = (*setting.config.data.get("train_vendors", ()), target)
+    second = next((v for v in vendors if v not in known), "")
+    styles = {"own style": "own", f"vendor {second}": second, f"vendor {target}": target}
+    styles = {name: style for name, style in styles.items() if style} | {"random styles": "random"}
     for name, style in styles.items():
         arms[f"real+synthetic, {name}"] = mixture_arm(
             f"with {most} synthetic images a real one: {name}",
             preset=preset,
             synthetic=setting.synthetic(times(most), setting.recipe(style)),
         )
-    vendors = tuple(setting.config.data.get("test_vendors", ()))
     if len(vendors) > 1:
         other = dataclasses.replace(setting.recipe("random"), style="other", vendors=vendors)
         arms["real+synthetic, all vendors"] = mixture_arm(
@@ -188,7 +192,7 @@ def pathology_synthesis(setting: Setting) -> tuple[Part, ...]:
     """Diseases that training subjects hardly have, from label maps of healthy ones."""
     options = setting.config.experiment
     preset, most = setting.preset, max(options.ratios)
-    sick = setting.recipe("own", pathology(tuple(d for d in DISEASES if d != "NOR")))
+    sick = setting.recipe("own", diseased(setting))
     synthetic = setting.synthetic(times(most), sick)
     arms = {
         REAL: mixture_arm("real images, mostly healthy", preset=preset),
@@ -213,6 +217,27 @@ def pathology_synthesis(setting: Setting) -> tuple[Part, ...]:
             "both", preset=preset, more=second, synthetic=synthetic
         )
     return (Part(arms, (options.labelled,)),)
+
+
+def diseased(setting: Setting) -> Deformation:
+    """Hearts with diseases: of the configured model of label maps, or else stretched by rule.
+
+    Raises:
+        ValueError: volumes without a model, or a model that has seen held-out subjects.
+    """
+    folder = setting.config.experiment.deformation.partition(":")[0]
+    spacing = setting.sources.info.spacing
+    if pathlib.Path(folder).is_dir():
+        population = population_of(pathlib.Path(folder))
+        held = (setting.sources.validation, setting.sources.test)
+        refuse_held_out(population, [name for part in held for name in part.info.case_names])
+        return hearts_of(population, "pathology", spacing)
+    if len(spacing) != 2:
+        raise ValueError(
+            "diseases of volumes are those of a model of label maps: give its folder "
+            "(--config.experiment.deformation=work/label_vae)"
+        )
+    return pathology(tuple(d for d in DISEASES if d != "NOR"))
 
 
 def outliers(setting: Setting) -> tuple[Part, ...]:

@@ -1,0 +1,98 @@
+"""What an experiment's numbers mean, and its Dice by vendor and disease of the test cases."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jaxmedgen.data.case_groups import groups_of
+from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
+from jaxmedgen.experiments.synthetic.usability import REAL
+from jaxmedgen.report.page import GroupTable
+from jaxmedgen.report.results import AblationResults
+from jaxmedgen.report.summary import score_matrix
+
+
+def findings_of(
+    name: str, results: AblationResults, vendors: Sequence[str], trained: Sequence[str]
+) -> Mapping[str, Findings]:
+    """What is known of each synthetic arm, by its name.
+
+    Args:
+        name: of the experiment.
+        results: its runs.
+        vendors: of every test case, () where none is known.
+        trained: vendors of the training subjects.
+    """
+    if name == "reduction":
+        size, few = max(results.budgets), min(results.budgets)
+        full = _dice(results, REAL, size)
+        honest, knowing = (
+            _dice(results, arm, few) / full
+            for arm in ("real+synthetic", "real+synthetic, full generator")
+        )
+        return {"real+synthetic": Findings(retention_honest=honest, retention_full=knowing)}
+    found = {}
+    for arm in results.arms:
+        budgets = [b for b in results.budgets if results.select(arm, b)]
+        made = "synthetic" in arm or "pathology" in arm
+        if arm == REAL or not made or not budgets or "no augmentation" in arm:
+            continue
+        budget = max(budgets)
+        seen = [v in trained for v in vendors] if vendors else [True] * len(results.cases)
+        gains = {"gain_source": _gain(results, arm, REAL, budget, seen)}
+        if vendors:
+            gains["gain_unseen"] = _gain(results, arm, REAL, budget, [not s for s in seen])
+        bare = f"{arm}, no augmentation"
+        if bare in results.arms:
+            every = [True] * len(results.cases)
+            gains["gain_without_augmentation"] = _gain(
+                results, bare, "real, no augmentation", budget, every
+            )
+        found[arm] = Findings(**gains)
+    return found
+
+
+def texts_of(found: Mapping[str, Findings]) -> tuple[str, ...]:
+    """The readings, each with its arm."""
+    return tuple(f"{arm}: {text}" for arm, known in found.items() for text in readings(known))
+
+
+def group_tables(results: AblationResults, patterns: Mapping[str, str]) -> tuple[GroupTable, ...]:
+    """Mean Dice of every arm and budget by the groups of the test cases.
+
+    Args:
+        results: of an experiment.
+        patterns: of the groups (`case_groups.groups_of`) by what they are; "" leaves one out.
+    """
+    tables = []
+    for what, pattern in patterns.items():
+        if not pattern:
+            continue
+        groups = groups_of(results.cases, pattern)
+        names = tuple(sorted(set(groups)))
+        rows = tuple(
+            (
+                arm,
+                budget,
+                tuple(_dice(results, arm, budget, [g == n for g in groups]) for n in names),
+            )
+            for budget in results.budgets
+            for arm in results.arms
+            if results.select(arm, budget)
+        )
+        tables.append(GroupTable(what, names, rows))
+    return tuple(tables)
+
+
+def _gain(results, arm: str, reference: str, budget: int, chosen: Sequence[bool]) -> float:
+    return _dice(results, arm, budget, chosen) - _dice(results, reference, budget, chosen)
+
+
+def _dice(results, arm: str, budget: int, chosen: Sequence[bool] | None = None) -> float:
+    """Mean over seeds and the chosen cases; NaN without any."""
+    if arm not in results.arms or not results.select(arm, budget):
+        return math.nan
+    scores = score_matrix(results, arm, budget)
+    scores = scores if chosen is None else scores[:, np.asarray(chosen, bool)]
+    return float(np.nanmean(scores)) if scores.size and not np.isnan(scores).all() else math.nan

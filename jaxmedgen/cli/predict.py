@@ -38,7 +38,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--reference", type=pathlib.Path, help="label file or folder to score with")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     scoring_arguments(parser)
-    parser.add_argument("--flips", action="store_true", help="average over left-right mirroring")
+    parser.add_argument(
+        "--flips",
+        nargs="?",
+        choices=("logits", "probabilities"),
+        const="logits",
+        default="",
+        help="average logits (by default) or probabilities over left-right mirroring",
+    )
     parser.add_argument(
         "--largest", action="store_true", help="keep the largest connected foreground only"
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import jax
 import numpy as np
@@ -22,6 +23,12 @@ from jaxmedgen.train.interrupt import Interrupted, StopSignal
 from jaxmedgen.train.state import TrainState
 
 _CLASSES = Scoring()
+
+Flips = Literal["", "logits", "probabilities"]
+"""What is averaged over left-right mirroring."""
+
+_TINY = 1e-18
+"""Probability from which on a class counts as ruled out; its square is above float32's least."""
 
 _CHUNK = 16
 """Subjects whose loss is computed at a time."""
@@ -95,13 +102,20 @@ class Predictor:
         variables: PlayerVariables,
         image: Float[np.ndarray, "*s c"],
         *,
-        flips: bool = False,
+        flips: Flips = "",
     ) -> Float[np.ndarray, "*s k"]:
-        """Class probabilities of one volume; with `flips` averaged over mirroring left-right."""
+        """Class probabilities of one volume.
+
+        Args:
+            variables: by player.
+            image: the volume.
+            flips: averages over mirroring left-right: the ``logits``, as augmentation studies do,
+                or the ``probabilities``, as SynthSeg does; "" takes the volume as it is.
+        """
         result = np.asarray(self._run(variables, image, "mean"), np.float32)
         if flips:
             mirrored = np.asarray(self._run(variables, image[::-1].copy(), "mean"), np.float32)
-            result = 0.5 * (result + mirrored[::-1])
+            result = _mean(result, mirrored[::-1], flips)
         return result
 
     def _run(self, variables, image, reduce, stop=None):
@@ -121,6 +135,18 @@ class Predictor:
             raise Interrupted(
                 "stopped while predicting: run the same command again to go on"
             ) from None
+
+
+def _mean(
+    first: Float[np.ndarray, "*s k"], second: Float[np.ndarray, "*s k"], flips: Flips
+) -> Float[np.ndarray, "*s k"]:
+    """Mean of two predictions; of logits it is the geometric mean of probabilities, normalised."""
+    if flips == "probabilities":
+        return 0.5 * (first + second)
+    if flips != "logits":
+        raise ValueError(f"flips='{flips}': choose logits or probabilities")
+    product = np.sqrt(np.maximum(first, _TINY) * np.maximum(second, _TINY))
+    return product / product.sum(-1, keepdims=True)
 
 
 def evaluate_source(

@@ -1,7 +1,7 @@
 """What a transformational autoencoder has learned, as pictures: RGB or grey arrays, 2D images."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from jaxmedgen.augment.latent import LatentAugmentation
 from jaxmedgen.report.pictures import montage, three_planes
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
+from jaxmedgen.types import Augment
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -58,6 +58,39 @@ def traversals(
     return _grid(rows, scale)
 
 
+def conditional_draws(
+    system: ItVae,
+    variables: PlayerVariables,
+    image: Float[Array, " b h w c"],
+    count: int = 8,
+    scale: int = 3,
+) -> Picture:
+    """Decoded samples from conditional latent distributions, two rows an image.
+
+    First the image. Above it keeps its appearance, ``z_A ~ q(z_A|x)``, in perspectives of the
+    prior; below its perspective, ``z_P ~ q(z_P|x)``, with appearances of the prior.
+
+    Raises:
+        ValueError: the model has one latent vector only.
+    """
+    posteriors = jax.jit(system.encode)(variables, image)
+    if None in posteriors:
+        raise ValueError("conditional draws need a perspective and an appearance: choose c-vitae")
+    generate, rows = _generate(system), []
+    for number in range(image.shape[0]):
+        for own in (1, 0):  # whose posterior is drawn from
+            z = []
+            for part, posterior in enumerate(posteriors):
+                key = jax.random.fold_in(jax.random.key(number), part)
+                noise = jax.random.normal(key, (count, posterior.mean.shape[1]))
+                if part == own:
+                    spread = jnp.exp(0.5 * posterior.log_variance[number])
+                    noise = posterior.mean[number] + spread * noise
+                z.append(noise)
+            rows.append(jnp.concatenate([image[number : number + 1], generate(variables, *z)]))
+    return _grid(rows, scale)
+
+
 def prior_samples(
     system: ItVae, variables: PlayerVariables, count: int = 32, columns: int = 8, scale: int = 3
 ) -> Picture:
@@ -91,7 +124,7 @@ def template(
 
 
 def deformed(
-    augmentations: dict[str, LatentAugmentation],
+    augmentations: Mapping[str, Augment],
     image: Float[Array, " b h w c"],
     label: Int[Array, " b h w"],
     *,

@@ -10,7 +10,7 @@ from jaxmedgen.data.layouts import Case, discover
 from jaxmedgen.data.nifti import Volume, read_volume, stem, write_like
 from jaxmedgen.data.postprocess import fill_holes, keep_largest_component
 from jaxmedgen.data.untrusted import DataError
-from jaxmedgen.experiments.evaluation import Scores
+from jaxmedgen.experiments.evaluation import Flips, Scores
 from jaxmedgen.experiments.reconstruction.files import reconstruct_files
 from jaxmedgen.experiments.remodelling.files import classify_files
 from jaxmedgen.experiments.run_evaluation import write_scores
@@ -31,7 +31,7 @@ def predict_files(
     *,
     reference: pathlib.Path | None = None,
     kind: str = "last",
-    flips: bool = False,
+    flips: Flips = "",
     orientation: str | None = None,
     largest: bool = False,
     holes: bool = False,
@@ -55,7 +55,7 @@ def predict_files(
         reference: label file, or folder of label files of the same names, to score with; its
             values go through the run's label map.
         kind: checkpoint, ``last`` or ``best``.
-        flips: average the probabilities over mirroring left-right.
+        flips: average ``logits`` or ``probabilities`` over mirroring left-right.
         orientation: what the files' voxel axes really are (``LIA``), where headers are wrong.
         largest: keep the largest connected foreground only; volumes from planes always do.
         holes: fill background that foreground encloses.

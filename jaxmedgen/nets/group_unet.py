@@ -163,7 +163,8 @@ class GroupUNet3D(nn.Module):
             keys: one key a sample for dropout; None drops nothing.
 
         Returns:
-            float32 scores ``[b, *s, num_classes]``; they turn and mirror as the image does.
+            Scores ``[b, *s, num_classes]`` in float32, or wider; they turn and mirror as the image
+            does.
 
         Raises:
             ValueError: image size or channels do not fit.
@@ -211,7 +212,8 @@ class GroupUNet3D(nn.Module):
             )(x)
         if self.group.order > 1:
             x = group_pool(x, self.reduce)
-        return Conv(self.num_classes, 1, dtype=jnp.float32, name="head")(x.astype(jnp.float32))
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return Conv(self.num_classes, 1, dtype=wide, name="head")(x.astype(wide))
 
     def _block(self, x, level, train, input_group, name, convs=2):
         block = nn.remat(GroupBlock, static_argnums=(2,)) if self.remat else GroupBlock

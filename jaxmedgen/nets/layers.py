@@ -118,7 +118,9 @@ class ConvTranspose(nn.Module):
 
 
 class Norm(nn.Module):
-    """Normalisation, with a learned scale and bias unless told otherwise; statistics in float32.
+    """Normalisation, with a learned scale and bias unless told otherwise.
+
+    Statistics are in float32 or wider.
 
     ``instance``: over the space of each sample and channel (Ulyanov et al., 2016). ``group``: over
     space and blocks of channels (Wu & He, 2018). ``batch``: over the global batch and space, with
@@ -151,7 +153,7 @@ class Norm(nn.Module):
         if self.affine:
             scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
             bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
-        values = x.astype(jnp.float32)
+        values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.kind == "batch":
             mean, var = self._batch_statistics(values, train)
         elif self.kind == "instance":

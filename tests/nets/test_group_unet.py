@@ -60,6 +60,7 @@ def test_parameter_counts(group, filters):
     ("name", "settings"),
     [
         ("C4", {"depth": 2, "norm": "batch"}),
+        ("V", {"filters": 2}),
         ("D4", {"upsample": "conv", "padding": "circular"}),
         ("T", {"reduce": "max", "upsample": "linear", "size": 6}),
         ("O", {"depth": 2, "head_features": 5}),
@@ -76,6 +77,19 @@ def test_the_whole_network_commutes_with_every_element(name, settings):
     spread = outputs.std(axes).min()  # over the voxels of each channel
     assert spread > 3e-3 * jnp.abs(outputs).max()  # far above the tolerance
     np.testing.assert_allclose(outputs, expected, atol=1e-4 * float(jnp.abs(outputs).max()))
+
+
+def test_in_double_precision_the_error_is_round_off():
+    """What is left in float32 is rounding and no small error of the construction."""
+    net = build("T", out_act="linear")
+    x = jax.random.normal(jax.random.key(0), (1, *net.patch_size, 2))
+    variables = random_variables(net, x)
+    with jax.enable_x64(True):
+        outputs, expected = turned(net, variables, jnp.asarray(np.asarray(x), jnp.float64))
+        assert outputs.dtype == jnp.float64
+        scale = float(jnp.abs(outputs).max())
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-10 * scale)
+        assert float(outputs.std()) > 1e-3 * scale
 
 
 def test_the_baseline_does_not_commute():

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from jaxmedgen.augment.policy import Augmentation
+from jaxmedgen.augment.presets import preset
 from jaxmedgen.configuration import load_config, set_value
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.sources import in_memory, subset
@@ -218,12 +220,15 @@ def augmentation_part(options: Options) -> Part:
     # Every arm reports what the shared model cost; it was trained once.
     seconds = sum(run.seconds for run in results.runs) + sum(trained.values())
     notes = [SHARED_MODEL] + [WHY_NOT_MIXED] * (not all(claim.holds for claim in claims))
-    shown = {"deformed": _deformed(options.workdir / "study" / "models")}
+    shown = _deformed(options.workdir / "study" / "models")
     return Part(tuple(claims), "\n".join(lines), seconds, shown, tuple(notes))
 
 
-def _deformed(models: pathlib.Path) -> np.ndarray:
-    """Labelled images of the first seed as they are, and deformed in each mode."""
+def _deformed(models: pathlib.Path) -> dict[str, np.ndarray]:
+    """Labelled images of the first seed as they are, deformed in each mode, and beside others.
+
+    ``deformations``: affine maps, elastic deformation and mixed-instance draws, row by row.
+    """
     config = load_config(STUDY, STUDY_SETTINGS)
     sources = build_sources(config.data)
     labelled = in_memory(subset(sources.train, labelled_subjects(sources, LABELLED, 0)))
@@ -232,7 +237,18 @@ def _deformed(models: pathlib.Path) -> np.ndarray:
         made = train_it_vae(config, labelled, folder, 0, mode)
         transforms[mode] = dataclasses.replace(made, probability=1.0)
     image, label = groupwise.group(subset(labelled, range(6)))
-    return pictures.deformed(transforms, image, label, spacing=labelled.info.spacing)
+    spacing = labelled.info.spacing
+    affine, elastic = (preset(name, spacing).spatial for name in ("affine", "elastic"))
+    always = dataclasses.replace(elastic.elastic, p=1.0)
+    others = {
+        "affine": Augmentation(dataclasses.replace(affine, affine_p=1.0)),
+        "elastic": Augmentation(dataclasses.replace(elastic, elastic=always)),
+        "mixed": transforms["mixed"],
+    }
+    return {
+        "deformed": pictures.deformed(transforms, image, label, spacing=spacing),
+        "deformations": pictures.deformed(others, image, label, spacing=spacing),
+    }
 
 
 def _dice(results: AblationResults, arm: str, classes: Sequence[str]) -> np.ndarray:

@@ -209,6 +209,7 @@ def _pictures(options: Options, kind: str, folder: str, sources: Sources, steps:
         if arm == "c-vitae":
             image = stack(sources.test, range(12))
             shown[f"{kind}_reconstructions"] = pictures.reconstructions(system, variables, image)
+            shown[f"{kind}_conditional"] = pictures.conditional_draws(system, variables, image[:3])
             shown[f"{kind}_traversals"] = pictures.traversals(system, variables, image[1:2])
     return shown
 

@@ -53,7 +53,7 @@ def reproduce(options: Options) -> Reproduction:
         options.workdir / "predictions",
         reference=options.reference,
         orientation=options.orientation,
-        flips=True,
+        flips="probabilities",
         largest=True,
         console=Console(),
     )[stem(options.scan)]

@@ -14,7 +14,7 @@ from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
 from jaxmedgen.types import Augment
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, " rows columns 3"]
 
 _STEPS = np.linspace(-2, 2, 7)
 """Standard deviations of the prior that a traversal goes through."""

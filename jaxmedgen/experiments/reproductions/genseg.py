@@ -23,7 +23,12 @@ from jaxmedgen.data.build import Sources, build_sources, preprocessing
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_fold
 from jaxmedgen.experiments import mine_toy
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
-from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.experiments.reproductions.trained_model import (
+    collapse_notes,
+    overridden,
+    trained_model,
+)
+from jaxmedgen.experiments.reproductions.translation import hemispheres
 from jaxmedgen.experiments.runs import TrainedRun, describe_data
 from jaxmedgen.experiments.translation_pictures import translation_grid
 from jaxmedgen.experiments.translation_scores import score_digits
@@ -32,8 +37,9 @@ from jaxmedgen.train.environment import write_json
 
 ARMS = ("segmentation", "autoencoder", "proposed")
 SEEDS = 3
-STEPS = 1500
-BATCH = 8
+STEPS = 2500
+BATCH = 16
+HEMISPHERE_SEEDS = 1
 TASKS = ("simple", "hard")
 DIGIT_STEPS = 4000
 
@@ -46,13 +52,13 @@ PUBLISHED = {
     }
 }
 
-SHORT = (
-    "Why the order of the arms fails here: so short a training shows a mask in about 220 steps, "
-    "all of one kind of glyph. Segmentation alone learns from nothing else. GenSeg learns first "
-    "what has weight 50 beside 0.01: its Dice on the validation glyphs was still rising at the "
-    "end (0.59 to 0.64, 0.52 to 0.52 and 0.61 to 0.63 in the last 300 steps of the three seeds), "
-    "the glyphs that it adds are blurred and those that it removes leave traces. Removal, which "
-    "needs no mask, holds."
+LENGTH = (
+    "How the order depends on the length of training: with 1500 steps of 8 + 8 images (three "
+    "passes through the images; three seeds, 2026-11-22) the means were 0.651 for segmentation, "
+    "0.641 for the autoencoder and 0.602 for GenSeg. GenSeg learns first what has weight 50 "
+    "beside 0.01, and overtakes; the autoencoder has not by ten passes. The paper makes 200. "
+    "Rates are constant, as published: Dice on the validation images rises and falls by 0.1 to "
+    "0.3 between validations of the baselines, so that the best of five is partly luck."
 )
 
 Scores = dict[str, float]
@@ -81,6 +87,11 @@ def reproduce(options: Options) -> Reproduction:
             2.6 <= estimate <= 2.9,
         )
     )
+    brains = hemispheres.rows(options, HEMISPHERE_SEEDS)
+    claims += _order(brains, "hemispheres")
+    seconds += sum(s["seconds"] for row in brains.values() for s in row)
+    table.append(_table(f"{hemispheres.TITLE}, {hemispheres.STEPS} steps, one seed", brains))
+    pictures["hemispheres"] = hemispheres.picture(options)
     if options.data:
         size = "cpu" if jax.default_backend() == "cpu" else "gpu"
         for task in TASKS:
@@ -226,11 +237,13 @@ def _notes(options: Options, claims: Sequence[Claim]) -> tuple[str, ...]:
         "Weights are those of the best of five validations; test glyphs are others. The chain of "
         "the sheet, proposed >= autoencoder + 0.03 >= segmentation + 0.05, is the first two "
         "claims.",
-        f"Trainings take {STEPS} steps of {BATCH} + {BATCH} images, three epochs; the sheet asks "
-        "for 2500 of 16 + 16, the paper for 200 epochs.",
+        f"Trainings take {STEPS} steps of {BATCH} + {BATCH} images, ten passes through the images "
+        f"with a glyph; of hemispheres {hemispheres.STEPS} of {hemispheres.BATCH} + "
+        f"{hemispheres.BATCH}.",
     ]
     if not options.overrides and not all(claim.holds for claim in claims[:3]):
-        notes.append(SHORT)
+        notes.append(LENGTH)
+    notes += collapse_notes(options)
     if not options.data:
         notes.append("Without --data (a folder of MNIST's files) real digits are left out.")
     return tuple(notes)

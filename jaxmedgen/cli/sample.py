@@ -155,5 +155,6 @@ def main(arguments: Sequence[str]) -> int:
         if isinstance(value, dict):
             value = ", ".join(f"{key} {number:.3f}" for key, number in value.items())
         print(f"{name}: {value}")
-    print(f"wrote {options.count} samples to {options.output}")
+    shown = options.method in ("navigate", "space")
+    print(f"wrote {'' if shown else f'{options.count} samples to '}{options.output}")
     return 0

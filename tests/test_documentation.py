@@ -76,7 +76,8 @@ def test_every_command_of_the_documentation_parses(helps, command):
             load_config(str(ROOT / name) if "/" in name else name)
     # Of a trained run bin/sample changes the sampler alone.
     drawn = verb == "sample" and "--workdir" in rest
-    known = flatten(load_config("rhvae" if drawn else "unet"))
+    experiment = "synthetic_data_evaluation" if "--experiment" in rest else "unet"
+    known = flatten(load_config("rhvae" if drawn else experiment))
     for key in overrides:
         assert key in known or key == "step", f"--config.{key} of {command}"  # step: the typo
 

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from jaxmedgen.cli.main import main
+from jaxmedgen.data.phantoms.short_axis import ShortAxis
 from jaxmedgen.experiments.label_operators import OPERATORS
 from jaxmedgen.experiments.label_synthesis import METHODS
+from jaxmedgen.experiments.synthetic.anatomy import deformation_of
+from jaxmedgen.experiments.synthetic.label_models import population_of, refuse_held_out
 
 SMALL = [
     "--config.data.shape=(32, 32)",
@@ -93,3 +96,20 @@ def test_a_path_from_health_to_a_disease(run, fails, workdir, tmp_path):
     assert "--steps is for --method between or" in fails(*again, "equalised", "--steps", "3")
     assert "--attribute is for --method targeted" in fails(*again, "between", "--attribute", "mass")
     assert "known are ED" in fails(*again, "between", "--phase", "ES")
+
+
+def test_its_hearts_are_anatomies_of_the_experiments(workdir):
+    """FOLDER:METHOD as a deformation of label maps; a model that saw held-out subjects is named."""
+    hearts = ShortAxis(2, (48, 48), classes=8)
+    label = np.stack([hearts[i]["label"] for i in range(2)])
+    spacing = hearts.info.spacing
+    made = deformation_of(f"{workdir}:targeted", spacing)(0, label)
+    assert made.shape == label.shape and (made != label).any() and made.max() <= 7
+    organs = (label > 3) & (made > 3)
+    np.testing.assert_array_equal(made[organs], label[organs])
+    population = population_of(workdir)
+    refuse_held_out(population, ["heart-00099-ED"])
+    with pytest.raises(ValueError, match="trained on held-out subjects"):
+        refuse_held_out(population, ["heart-00003-ED"])
+    with pytest.raises(ValueError, match="'magic' of a model"):
+        deformation_of(f"{workdir}:magic", spacing)

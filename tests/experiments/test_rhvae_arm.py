@@ -13,6 +13,7 @@ from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.sources import subset
 from jaxmedgen.experiments import rhvae_arm
 from jaxmedgen.experiments.arms import ARMS
+from jaxmedgen.experiments.synthetic import generator_sources
 from jaxmedgen.metrics.geodesic_clusters import clusters_of, graph_distances
 from jaxmedgen.ops.riemannian_metric import metric_of_factors
 from jaxmedgen.systems import base
@@ -59,6 +60,13 @@ def test_subjects_are_drawn_on_the_grid_of_the_real_ones(monkeypatch, tmp_path):
     assert "rhvae" in ARMS
     with pytest.raises(ValueError, match="no labelled subjects"):
         rhvae_arm.synthetic_subjects(config, subset(labelled, ()), tmp_path, 0)
+    # As a generator of the experiments: a model of the subjects, which it draws from.
+    monkeypatch.setattr(generator_sources, "train", untrained)
+    generator = generator_sources.trained_on("rhvae:cpu,arm=both")(labelled, tmp_path, 0)
+    image, label = (np.stack([labelled[i][k] for i in range(3)]) for k in ("image", "label"))
+    drawn, kept = generator(0, image, label, ["random"] * 3)
+    assert drawn.shape == image.shape and kept.shape == label.shape and np.isfinite(drawn).all()
+    assert not np.array_equal(drawn, generator(1, image, label, ["random"] * 3)[0])
 
 
 def test_geodesic_clusters_tell_rings_apart():

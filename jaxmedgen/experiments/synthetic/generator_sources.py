@@ -137,6 +137,7 @@ def trained_on(
             if "subjects" in config.get("model", {}):  # a model of so many centroids
                 config.batch_size = config.model.subjects = len(labelled)
                 config.model.update(kinds=1, condition="")
+                config.parallel.data = 1  # one batch of all subjects
             config.data.target_of, config.data.target_names = (), ()
         system = build_system(config, labelled.info)
         nobody = subset(labelled, ())

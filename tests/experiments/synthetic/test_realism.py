@@ -124,6 +124,7 @@ def test_the_report_of_two_folders(hearts, tmp_path):
     assert report.value("synthetic", "ssim") > 0.3  # aligned pairs: labels and styles were kept
     assert report.value("noise", "fid") > report.value("synthetic", "fid")
     stored = json.loads((tmp_path / "realism.json").read_text())
+    assert tuple(stored["readings"]) == report.readings
     assert stored["extractor"]["hash"] == report.identifier
     assert stored["manifest"]["version"] == made.manifest["version"]
     assert any("FID is biased upward" in text for text in stored["warnings"])

@@ -118,9 +118,9 @@ def train_run(
 def size_of_network(system: System, config: ConfigDict) -> str | None:
     """Parameters, expanded kernels and operations of a group network in a line; None of others."""
     net = getattr(system, "net", None)
-    if not isinstance(net, GroupUNet3D):
-        return None
     shape = tuple(config.patch_size) or tuple(config.data.shape)
+    if not isinstance(net, GroupUNet3D) or not shape:
+        return None
     return str(network_cost(net, (*shape, net.n_channels_in)))
 
 

@@ -115,7 +115,7 @@ class Predictor:
         result = np.asarray(self._run(variables, image, "mean"), np.float32)
         if flips:
             mirrored = np.asarray(self._run(variables, image[::-1].copy(), "mean"), np.float32)
-            result = _mean(result, mirrored[::-1], flips)
+            result = mean_of_mirrored(result, mirrored[::-1], flips)
         return result
 
     def _run(self, variables, image, reduce, stop=None):
@@ -137,7 +137,7 @@ class Predictor:
             ) from None
 
 
-def _mean(
+def mean_of_mirrored(
     first: Float[np.ndarray, "*s k"], second: Float[np.ndarray, "*s k"], flips: Flips
 ) -> Float[np.ndarray, "*s k"]:
     """Mean of two predictions; of logits it is the geometric mean of probabilities, normalised."""

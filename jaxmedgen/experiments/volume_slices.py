@@ -25,7 +25,7 @@ from jaxmedgen.data.preprocess import (
     nonzero_box,
 )
 from jaxmedgen.data.regrid import GridMap
-from jaxmedgen.experiments.evaluation import Predictor
+from jaxmedgen.experiments.evaluation import Flips, Predictor, mean_of_mirrored
 from jaxmedgen.experiments.runs import TrainedRun
 from jaxmedgen.systems.base import CanTranslate, HasAtlas, PlayerVariables
 
@@ -40,7 +40,7 @@ def segment(
     image: Float[np.ndarray, "*s c"],
     spacing: tuple[float, ...],
     *,
-    flips: bool = False,
+    flips: Flips = "",
 ) -> Int[np.ndarray, "*s"]:
     """The label map of a scan on its own grid.
 
@@ -50,21 +50,21 @@ def segment(
         variables: of the run.
         image: the scan as it is in its file, RAS+.
         spacing: mm an axis.
-        flips: averages the probabilities over mirroring left-right.
+        flips: averages ``logits`` or ``probabilities`` over mirroring left-right.
 
     Raises:
         ValueError: a scan that does not fit, or a volume without a brain.
     """
 
     def show(picture, side=0):
-        return predict.probabilities(variables, picture, flips=flips and run.origin is None)
+        return predict.probabilities(variables, picture, flips="" if run.origin else flips)
 
     if run.origin is not None:
         shown, brain, _, grid = _brain(run, image, spacing)
         probabilities = _both_sides(shown, brain, show)
         if flips:
             mirrored = _both_sides(shown[::-1], brain[::-1], show)
-            probabilities = 0.5 * (probabilities + mirrored[::-1])
+            probabilities = mean_of_mirrored(probabilities, mirrored[::-1], flips)
         background = np.eye(probabilities.shape[-1], dtype=np.float32)[0]
         return invert_to_label(np.where(brain[..., None], probabilities, background), grid)
 

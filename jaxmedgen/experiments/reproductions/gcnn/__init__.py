@@ -1,1 +1,1 @@
-"""The parts of ``bin/reproduce gcnn_unet``: poses, matched sizes, textures, truncated training."""
+"""Parts of ``bin/reproduce gcnn_unet`` and ``gcnn_pose``: poses, sizes, textures, small sets."""

@@ -206,7 +206,9 @@ class FolderSource:
 
         Columns are the array's axes in order; of a single slice the slice axis comes last.
         """
-        _, grid, read = self.load(index)
+        read = read_case(self.layout.cases[index])
+        label = None if read.label is None else remap(read.label, self.label_map)
+        grid = self.preprocessing.grid_of(read.spacing, read.image, label)
         volume = read.reference
         axes = [axis for axis in range(3) if axis != volume.slice_axis]
         affine = grid.new_affine(volume.affine, axes)

@@ -169,6 +169,19 @@ class Preprocessing:
             grid = grid.then(regrid.crop_or_pad(grid.new_shape, self.shape))
         return grid
 
+    def grid_of(
+        self,
+        spacing: Sequence[float],
+        image: Float[np.ndarray, "*s c"] | None = None,
+        label: Int[np.ndarray, "*s"] | None = None,
+    ) -> GridMap:
+        """The map that `apply` uses for these arrays."""
+        box = None
+        if self.crop_to_nonzero:
+            box = nonzero_box(label[..., None] if image is None else image)
+        shape = image.shape[:-1] if image is not None else label.shape
+        return self.grid_map(shape, spacing, box)
+
     def apply(
         self,
         spacing: Sequence[float],
@@ -189,11 +202,7 @@ class Preprocessing:
         Raises:
             ValueError: settings do not fit the subject, or a channel is constant.
         """
-        box = None
-        if self.crop_to_nonzero:
-            box = nonzero_box(label[..., None] if image is None else image)
-        shape = image.shape[:-1] if image is not None else label.shape
-        grid = self.grid_map(shape, spacing, box)
+        grid = self.grid_of(spacing, image, label)
         record = {}
         if image is not None:
             image = self.normalize(image)

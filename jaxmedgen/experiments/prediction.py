@@ -20,7 +20,8 @@ from jaxmedgen.experiments.volume_slices import segment, translate
 from jaxmedgen.metrics.regions import parse_regions
 from jaxmedgen.metrics.segmentation import Absent, evaluate_case
 from jaxmedgen.report.pictures import montage, save_png, three_planes
-from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanGenerate, CanPredict
+from jaxmedgen.systems.base import CanBuildVolume, CanClassify, CanPredict
+from jaxmedgen.systems.latent import CanGenerate
 from jaxmedgen.train.environment import write_json
 
 

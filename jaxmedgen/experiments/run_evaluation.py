@@ -28,10 +28,10 @@ from jaxmedgen.systems.base import (
     CanAlign,
     CanBuildVolume,
     CanClassify,
-    CanGenerate,
     CanPredict,
     System,
 )
+from jaxmedgen.systems.latent import CanGenerate
 from jaxmedgen.train.metrics_log import MetricsLog
 
 

@@ -17,13 +17,11 @@ from jaxmedgen.experiments.translations import write_translated
 from jaxmedgen.systems.base import (
     CanCodeLabels,
     CanDeform,
-    CanGenerate,
-    CanNavigate,
-    CanReport,
     CanSample,
     CanTranslate,
     build_system,
 )
+from jaxmedgen.systems.latent import CanGenerate, CanNavigate, CanReport
 
 _NEEDS_TRAINING = CanDeform | CanTranslate | CanCodeLabels | CanGenerate
 

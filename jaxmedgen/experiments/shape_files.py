@@ -18,13 +18,8 @@ from jaxmedgen.experiments.shape_generation import batch_of, draw_reported, inte
 from jaxmedgen.experiments.shape_scores import image_rows
 from jaxmedgen.nets.gaussian_heads import check_classes
 from jaxmedgen.report.pictures import save_png
-from jaxmedgen.systems.base import (
-    CanFollowGeodesics,
-    CanGenerate,
-    CanNavigate,
-    CanSampleVolume,
-    PlayerVariables,
-)
+from jaxmedgen.systems.base import CanSampleVolume, PlayerVariables
+from jaxmedgen.systems.latent import CanFollowGeodesics, CanGenerate, CanNavigate
 from jaxmedgen.train.environment import write_json
 from jaxmedgen.types import Batch
 

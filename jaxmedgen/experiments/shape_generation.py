@@ -16,13 +16,8 @@ from jaxtyping import Array, Float
 
 from jaxmedgen.data.sources import Source
 from jaxmedgen.nets.variational import sample_gaussian
-from jaxmedgen.systems.base import (
-    CanCheckRecords,
-    CanFollowGeodesics,
-    CanGenerate,
-    CanReport,
-    PlayerVariables,
-)
+from jaxmedgen.systems.base import CanCheckRecords, PlayerVariables
+from jaxmedgen.systems.latent import CanFollowGeodesics, CanGenerate, CanReport
 from jaxmedgen.types import Batch
 
 CHUNK = 100

@@ -17,7 +17,8 @@ from jaxmedgen.experiments.shape_generation import batch_of, draw, in_chunks, re
 from jaxmedgen.metrics import shape_model
 from jaxmedgen.metrics.latents import active_units
 from jaxmedgen.report.pictures import Rgb, montage, save_png
-from jaxmedgen.systems.base import CanGenerate, PlayerVariables
+from jaxmedgen.systems.base import PlayerVariables
+from jaxmedgen.systems.latent import CanGenerate
 from jaxmedgen.train.environment import write_json
 
 SAMPLES = 400

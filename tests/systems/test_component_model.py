@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from jaxmedgen.systems import base
+from jaxmedgen.systems import latent
 from jaxmedgen.systems.shape.component_model import PLAYER, ComponentModel
 from jaxmedgen.train.objectives import LossInputs
 
@@ -41,7 +41,7 @@ def test_a_step_fits_and_the_abilities_follow(kind):
     np.testing.assert_allclose(outputs.metrics["explained_variance"], shares[-1], rtol=1e-4)
     assert outputs.metrics["components"] == 1 + (shares < 0.8).sum()
     np.testing.assert_array_equal(noise, 3)  # kept within three deviations
-    assert made.shape == (2, 4, 5, 1) and isinstance(system, base.CanGenerate)
+    assert made.shape == (2, 4, 5, 1) and isinstance(system, latent.CanGenerate)
     if kind == "ppca":
         np.testing.assert_allclose(likelihood.mean(), reference.score(flat), rtol=1e-3)
         assert (np.exp(log_variance) < 1).all()

@@ -11,7 +11,7 @@ from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.experiments.reconstruction.scoring import EVERY_SET
 from jaxmedgen.ops.collectives import all_mean, batch_axis
-from jaxmedgen.systems import base
+from jaxmedgen.systems import base, latent
 from jaxmedgen.systems.shape import hcvae
 from jaxmedgen.train.step import make_step
 from tests.systems.hcvae_toys import batch_of, fresh, inputs_of, tiny, variables_of
@@ -89,7 +89,7 @@ def test_the_loss_is_the_bound_and_nothing_leaks_at_test():
     ]
     np.testing.assert_allclose(generate(variables, poisoned, hole, none), built[0], atol=1e-5)
     drawn = generate(variables, poisoned, hole, some)
-    assert isinstance(system, base.CanGenerate) and isinstance(system, base.CanShow)
+    assert isinstance(system, latent.CanGenerate) and isinstance(system, base.CanShow)
 
     def cross_entropy(logits):
         p, x = expit(np.asarray(logits, np.float64)), np.asarray(volume, np.float64)

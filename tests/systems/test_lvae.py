@@ -14,7 +14,7 @@ from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.data.sources import ArraySource, subset
 from jaxmedgen.experiments.evaluation import loss_validator
 from jaxmedgen.experiments.shape_generation import batch_of
-from jaxmedgen.systems import base
+from jaxmedgen.systems import base, latent
 from jaxmedgen.systems.shape.lvae import PREDICTOR, VAE
 from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion
 from jaxmedgen.train.interrupt import StopSignal
@@ -50,7 +50,7 @@ def test_training_lowers_the_loss():
     steps, _ = parallel_run(system, ParallelSettings(data=1), 20, make_stream=stream)
     assert steps[-1]["reconstruction"] < steps[0]["reconstruction"] - 0.05
     assert steps[-1]["cross_entropy"] < steps[0]["cross_entropy"]
-    abilities = (base.CanGenerate, base.CanClassify, base.CanReconstruct)
+    abilities = (latent.CanGenerate, base.CanClassify, base.CanReconstruct)
     assert all(isinstance(system, ability) for ability in abilities)
 
 

@@ -13,7 +13,7 @@ from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.experiments.shape_files import write_shapes
-from jaxmedgen.systems import base
+from jaxmedgen.systems import base, latent
 from jaxmedgen.systems.shape.rhvae_bound import Bound, bound_of
 from jaxmedgen.systems.shape.rhvae_training import PLAYER
 from jaxmedgen.train.parallel import ParallelSettings
@@ -102,7 +102,7 @@ def test_the_metric_is_that_of_the_last_weights():
         gap = np.asarray(draws[name])[:, :, None] - np.asarray(metric.centroids)[:, None]
         assert (np.linalg.norm(gap, axis=-1).min(-1) < 2 * 0.8).all()  # within S
     assert np.isfinite(made["z"]).all() and np.unique(np.asarray(made["z"])[:, 0]).size > 4
-    assert isinstance(system, base.CanGenerate) and isinstance(system, base.CanShow)
+    assert isinstance(system, latent.CanGenerate) and isinstance(system, base.CanShow)
 
 
 def test_bounds_are_those_of_plain_numpy():

@@ -15,7 +15,7 @@ from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.experiments.linear_vae import gaussian_data, linear_config, optimum
 from jaxmedgen.losses.variational import gaussian_kl
 from jaxmedgen.ops.principal_components import principal_angle
-from jaxmedgen.systems import base
+from jaxmedgen.systems import base, latent
 from jaxmedgen.systems.shape.vae import PLAYER
 from jaxmedgen.train.objectives import LossInputs
 from jaxmedgen.train.parallel import ParallelSettings
@@ -156,7 +156,7 @@ def test_arms_are_what_they_say(arm, beta, prior, sees):
     state = jax.eval_shape(system.init, jax.random.key(0), {})
     heads = state.players[PLAYER].params
     assert ("head" in heads) == (arm != "ae")
-    assert isinstance(system, base.CanGenerate) and isinstance(system, base.CanShow)
+    assert isinstance(system, latent.CanGenerate) and isinstance(system, base.CanShow)
     if arm == "ae":
         with pytest.raises(ValueError, match="no posterior and no bound"):
             system.bounds({}, jax.random.split(jax.random.key(0), 1), {})

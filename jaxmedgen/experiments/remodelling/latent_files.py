@@ -25,7 +25,8 @@ from jaxmedgen.experiments.remodelling.wall_files import write_shape, write_wall
 from jaxmedgen.experiments.shape_generation import batch_of, in_chunks, level_noise
 from jaxmedgen.metrics.laplacian_eigenmaps import laplacian_eigenmap
 from jaxmedgen.report.pictures import montage, save_png
-from jaxmedgen.systems.base import CanNavigate, PlayerVariables
+from jaxmedgen.systems.base import PlayerVariables
+from jaxmedgen.systems.latent import CanNavigate
 from jaxmedgen.train.environment import write_json
 
 METHODS = ("navigate", "space", "kde")

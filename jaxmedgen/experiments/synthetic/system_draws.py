@@ -17,12 +17,12 @@ from jaxtyping import Array
 from jaxmedgen.experiments.shape_generation import level_noise
 from jaxmedgen.systems.base import (
     CanDeform,
-    CanGenerate,
     CanPredict,
     CanSample,
     CanTranslate,
     PlayerVariables,
 )
+from jaxmedgen.systems.latent import CanGenerate
 
 Kind = Literal["render", "move", "translate", "model"]
 

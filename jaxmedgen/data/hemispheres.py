@@ -23,6 +23,7 @@ from jaxmedgen.data.semi_labelled import semi_labelled
 from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source
 from jaxmedgen.data.unpaired import Origin, Pairs, Unpaired
 
+_RIM = 0.05  # of the brain's voxels, where a resampled volume rings below 0
 _RINGING = 0.01  # of the brightest difference from the background
 _WIDTH = 5.0  # standard deviations of the brain that become 1
 
@@ -117,7 +118,9 @@ def scaled_brain(
     difference = np.abs(image - image[:1, :1, :1])
     brain = (difference > _RINGING * difference.max((0, 1, 2))).any(-1)
     if settings.bias_field:
-        brain &= (image > 0).all(-1)
+        below = brain & (image <= 0).any(-1)
+        if below.sum() < _RIM * brain.sum():  # more are no rim: the correction says so
+            brain &= ~below
         image = without_bias_field(image, brain)
     if not brain.any():
         raise ValueError("a volume is constant: hemispheres need brain-extracted scans")

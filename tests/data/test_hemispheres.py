@@ -15,6 +15,7 @@ from jaxmedgen.data.hemispheres import (
     hemispheres,
     normalised,
     patient_of_slice,
+    scaled_brain,
 )
 from jaxmedgen.data.sources import ArraySource, DatasetInfo
 from jaxmedgen.data.unpaired import Pairs
@@ -104,3 +105,17 @@ def test_volumes_must_have_hemispheres_of_the_shape_asked_for():
     wrong = load_config("genseg:cpu,data=hemispheres", {"data.shape": "(24, 24)"}).data
     with pytest.raises(ValueError, match=r"data\.volume"):
         hemisphere_subjects(wrong)
+
+
+def test_ringing_around_the_brain_is_no_brain():
+    """Splines of a resampled volume leave small values all around it."""
+    record = volumes()[0]
+    rng = np.random.default_rng(1)
+    ringing = record["image"] + 0.02 * rng.normal(size=record["image"].shape).astype(np.float32)
+    ringing[0, 0, 0] = 0
+    _, brain, (shift, scale) = scaled_brain(ringing, HemisphereSettings())
+    assert (brain == (record["label"] > 0)).mean() > 0.97
+    inside = record["image"][record["label"] > 0]
+    np.testing.assert_allclose([shift, scale], [inside.mean(), 5 * inside.std()], rtol=0.03)
+    with pytest.raises(ValueError, match="a volume is constant"):
+        scaled_brain(np.ones((4, 4, 4, 1), np.float32), HemisphereSettings())

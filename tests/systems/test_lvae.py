@@ -16,7 +16,7 @@ from jaxmedgen.experiments.evaluation import loss_validator
 from jaxmedgen.experiments.shape_generation import batch_of
 from jaxmedgen.systems import base, latent
 from jaxmedgen.systems.shape.lvae import PREDICTOR, VAE
-from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion
+from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, shape_loss
 from jaxmedgen.train.interrupt import StopSignal
 from jaxmedgen.train.objectives import LossInputs
 from jaxmedgen.train.parallel import ParallelSettings
@@ -186,3 +186,16 @@ def test_bad_settings_are_refused():
         small(augment__preset="flips")
     with pytest.raises(ValueError, match="one weight a level"):
         small("lvae:cpu", criterion__divergence="(0.1,)")
+
+
+def test_the_loss_of_shapes_by_hand():
+    """Two voxels of two channels; a filled cavity that is sure of itself still has a slope."""
+    x = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
+    logits = jnp.log(jnp.array([[[3.0, 1.0], [1.0, 1.0]]]))  # p = 3/4, 1/2; 1/2, 1/2
+    loss, dice = shape_loss(x, logits, 0.5)
+    np.testing.assert_allclose(dice[0], [1.5 / 2.25, 0.5], rtol=1e-4)
+    entropy = (np.log(4 / 3) + np.log(2)) / 2 + np.log(2)
+    np.testing.assert_allclose(loss[0], (2 - 1.5 / 2.25 - 0.5) + 0.5 * entropy, rtol=1e-4)
+    sure = jnp.full((1, 2, 2), 30.0)
+    slopes = [jax.grad(lambda y, w=w: shape_loss(x, y, w)[0].sum())(sure) for w in (0.0, 0.5)]
+    assert jnp.abs(slopes[0]).max() < 1e-8 < 0.1 < slopes[1][0, 1, 0]

@@ -53,7 +53,7 @@ PUBLISHED = {
 }
 NOTES = (
     "Phantom ventricles, 32^3 voxels of 3.5 mm, 240 for training and 80 for testing a seed, z "
-    "(32, 16, 2) and 1500 steps with the sheet's weights for short trainings; the published figures"
+    "(32, 16, 2) and 1000 steps with the sheet's weights for short trainings; the published figures"
     " are of patients at 80^3, z (64, 32, 2) and up to 600,000 steps. Settings are those of the "
     "sheet's pilot, whose limit of 0.02 in (iii) was set after seeing one seed.",
     "Mean shapes: a Gaussian is fitted to each class's latent means of the training subjects, 1000 "

@@ -9,7 +9,7 @@ analysis through deep hierarchical generative models", IEEE TMI 39(6), 2020):
     L = sum_c (1 - Dice_c) + lambda(t) [ sum_l alpha_l KL_l + beta CE(y, MLP(z_top)) ]
 
 Dice is soft, of each phase or organ c and sample, with plain sums in the denominator; KL is summed
-over dimensions; lambda rises linearly to 1.
+over dimensions; lambda rises linearly to 1. `ShapeCriterion.voxels` adds a cross-entropy of voxels.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.variational import dimensions_in_use, gaussian_kl, warm_up
 from jaxmedgen.nets.ladder import LadderOutputs, LadderVAE, ShapePredictor
 from jaxmedgen.systems.base import PlayerVariables
-from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, soft_dice
+from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, shape_loss
 from jaxmedgen.systems.shape.lvae_parts import ladder_nets, player_settings, shape_augmentation
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.state import TrainState, create_state
@@ -209,8 +209,8 @@ class LadderShapeVae:
         criterion, image = self.criterion, batch["image"]
         found, loss = self._encode(variables, image), jnp.zeros(len(image))
         if criterion.reconstruction:
-            decoded = self.decode(variables, found.latents["z0"])
-            loss = loss + (1 - soft_dice(image, decoded)).sum(-1)
+            logits = self.net.apply(variables[VAE], found.latents["z0"], method="decode")
+            loss = loss + shape_loss(image, logits, criterion.voxels)[0]
         kl = self._divergences(found)
         for alpha, name in zip(reversed(criterion.divergence), self.levels):
             loss = loss + alpha * kl[name].sum(-1)
@@ -247,9 +247,9 @@ class LadderShapeVae:
         )
         changed, metrics, loss = {VAE: updated}, {}, jnp.float32(0)
         if criterion.reconstruction:
-            dice = soft_dice(image, jax.nn.sigmoid(found.logits)).mean(0)
-            loss = (1 - dice).sum()
-            metrics |= {"reconstruction": loss, "soft_dice": dice.mean()}
+            losses, dice = shape_loss(image, found.logits, criterion.voxels)
+            loss = losses.mean()
+            metrics |= {"reconstruction": (1 - dice).sum(-1).mean(), "soft_dice": dice.mean()}
         weight = criterion.ramp + (1 - criterion.ramp) * warm_up(inputs.step, criterion.ramp_steps)
         penalty = jnp.float32(0)
         divergences = self._divergences(found)

@@ -101,7 +101,7 @@ def test_the_walk_is_written_step_by_step(cups, tmp_path):
     chances = [float(row["probability"]) for row in steps]
     assert len(steps) == told["steps"] + 1 and np.all(np.diff(chances) > -1e-6)
     assert 5 < len(steps) < 50
-    assert float(steps[0]["z0"]) == pytest.approx(-1, abs=0.2) and chances[-1] > 0.95
+    assert float(steps[0][f"{toy.top}[0]"]) == pytest.approx(-1, abs=0.2) and chances[-1] > 0.95
     assert told["probabilities"][2] == pytest.approx(0.5, abs=0.2)
     walls = [float(row["AHA8"]) for row in rows_of(tmp_path / "segments.csv")[:5]]
     assert np.all(np.diff(walls) > 0) and walls[-1] - walls[0] > 7

@@ -221,7 +221,8 @@ def write_walk(
     for number, shape in enumerate(found.shapes):
         write_shape(output / "images", f"walk_{number}", shape, info)
     rows = [
-        {"step": step, "probability": float(p), **{f"z{k}": float(v) for k, v in enumerate(z)}}
+        {"step": step, "probability": float(p)}
+        | {f"{system.top}[{k}]": float(v) for k, v in enumerate(z)}
         for step, (p, z) in enumerate(zip(found.probability, found.latents))
         # Once at its end, or at the radius, a walk rests up to rounding.
         if step == 0 or np.abs(z - found.latents[step - 1]).max() > 1e-5

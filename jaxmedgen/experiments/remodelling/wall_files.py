@@ -36,7 +36,9 @@ def write_walls(
                 missing.append(f"{name} {phase}".strip())
         for name, surface in walls.items():
             means = enumerate(wall.segment_means(surface), start=1)
-            rows.append({"shape": name, "phase": phase} | {f"AHA{k}": float(v) for k, v in means})
+            rows.append(
+                {"shape": name, "phase": phase} | {f"AHA{k}": round(float(v), 2) for k, v in means}
+            )
         if not walls:
             continue
         volumes = [shapes[name][..., c] for name in walls]

@@ -35,6 +35,10 @@ def get_config(argument: str = "") -> ConfigDict:
         checkpoint_every=500 if large else 100,
         batch_size={"cpu": 6, "gpu": 4, "pod": 64}[size],
         patch_size=(),
+        # Of bin/ablate, as in configs/ablation.py.
+        model_steps=0,
+        measure_fit=False,
+        model_unlabelled=False,
     )
     config.augment.preset = chosen["arm"]
     config.net.update(features=(32, 64, 128, 256) if large else (8, 16, 32), deep_supervision=False)

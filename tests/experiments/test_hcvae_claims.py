@@ -36,7 +36,7 @@ def fake(name, dice, hd, totals=(10.0, 11.0, 12.0), seeds=3, folds=False, cases=
 def models(**changes):
     found = {"hcvae": fake("hcvae", (0.88, 0.88, 0.87), (5.0, 5.0, 6.0))}
     found |= {"cvae": fake("cvae", (0.91, 0.84, 0.60), (4.0, 6.0, 20.0))}
-    for name in (*hcvae.MAIN, *hcvae.OTHERS):
+    for name in (*hcvae.MAIN, *hcvae.RIVALS, *hcvae.VARIANTS):
         found.setdefault(name, fake(name, (0.87, 0.87, 0.87), (7.0, 7.0, 8.0)))
     return found | changes
 
@@ -51,6 +51,9 @@ def test_gates_hold_and_fail_as_the_scores_say():
     same = by_name["(vii, no gate) DC, axial: HCVAE less cvae-dropout"]
     assert not same.holds and same.measured == pytest.approx(0.0, abs=0.01)
     assert by_name["(vi, no gate) HD mm, axial alone: gan less HCVAE"].measured == 2.0
+    hierarchy = models(**{"hcvae any views": fake("m", (0.9, 0.9, 0.9), (7.0, 7.0, 8.0))})
+    any_views = [c for c in hcvae.questions(hierarchy) if c.name.endswith("both any views")]
+    assert len(any_views) == 5 and all(c.holds for c in any_views)
 
 
 def test_folds_are_cases_and_seeds_are_not():
@@ -64,9 +67,9 @@ def test_folds_are_cases_and_seeds_are_not():
 
 
 def test_every_model_of_the_claims_has_a_configuration():
-    arms = {load_config(f"hcvae:cpu,{a}").model.kind for a in hcvae.OTHERS.values()}
-    assert arms == {"vae", "tl_net", "gan", "linear"}
-    named = {name: load_config(f"hcvae:cpu,{a}") for name, a in hcvae.OTHERS.items()}
+    every = hcvae.MAIN | hcvae.RIVALS | hcvae.VARIANTS
+    named = {name: load_config(f"hcvae:cpu,{a}") for name, a in every.items()}
+    assert {c.model.kind for c in named.values()} == {"vae", "tl_net", "gan", "linear"}
     for name, config in named.items():
         views = {"axial+sagittal": (0, 1), "axial": (0,)}.get(name.split(" ")[-1])
         assert views is None or tuple(config.model.views) == views

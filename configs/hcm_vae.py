@@ -46,7 +46,6 @@ def get_config(argument: str = "") -> ConfigDict:
     criterion.stochastic = stochastic
     criterion.reconstruction = arm != "cnn"
     criterion.joint = arm != "two-stage"
-    criterion.voxels = 0.0  # as published
     if large:
         config.steps = 96_000
         config.eval_every = 1000

@@ -5,6 +5,7 @@
     bin/train --config configs/gcnn_unet.py:gpu,arm=c4_parameters --data /brats --workdir work/c4
     bin/reproduce gcnn_unet
     bin/reproduce gcnn_pose
+    bin/reproduce gcnn_truncated
 
 The data are ellipsoidal brains with bars (class 1) and L-shapes (class 2) of equal brightness. By
 default training lesions have one pose and test lesions are turned by right angles, which networks

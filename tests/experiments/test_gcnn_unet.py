@@ -138,3 +138,15 @@ def test_arms_keep_the_size_of_the_study(tmp_path):
         assert changes["augment.group"] == ("C4" if arm == "baseline-turned" else "")
         if arm != "steerable":
             assert changes["net"]["base_filters"] == 12
+
+
+def test_truncated_claims_follow_the_scores():
+    gains = {"c4-features": 0.02, "c4-parameters": 0.04}
+
+    def dice(arm, n, seed, case):
+        return 0.5 + (gains.get(arm, 0.0) if n == 2 else -0.1)
+
+    made = results(tuple(truncated.ARMS), truncated.BUDGETS, 3, ("a", "b", "c", "d"), dice)
+    found = truncated.claims(made)
+    assert [claim.holds for claim in found] == [False, True]
+    assert [claim.measured for claim in found] == pytest.approx([0.02, 0.04])

@@ -1,0 +1,112 @@
+"""``bin/reproduce learned_augmentation``: every learned augmentation in one study, with its price.
+
+The question that the library is for: with six labelled images, which generative model of these six
+helps a segmenter, by how much, and for how many seconds? The images are those of `augmentations`:
+lesions that vary little in training, and tests that vary in pose, in gamma and bias field, or in
+both. Every model is trained on the labelled images of its run alone. Arms with a preset behind a +
+tell whether a learned deformation adds anything to a policy that costs nothing.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxmedgen.experiments.reproductions import study
+from jaxmedgen.experiments.reproductions.augmentations import GROUPS
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
+from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
+from jaxmedgen.report.figures import budget_picture
+from jaxmedgen.report.results import AblationResults
+from jaxmedgen.report.summary import score_matrix
+
+POLICY = "nnunet3d"
+DEFORMATIONS = ("itvae-naive", "itvae-instance", "itvae-mixed", "paddit", "paddit-map",
+                "paddit-geodesic")  # fmt: skip
+GENERATORS = ("labelvae", "rhvae", "genseg", "spade", "spade+labelvae")
+JOINED = (f"itvae-mixed+{POLICY}", f"paddit+{POLICY}")
+ARMS = ("none", "deformation", POLICY, *DEFORMATIONS, *GENERATORS, *JOINED)
+LEARNED = (*DEFORMATIONS, *GENERATORS)
+BUDGET = 6
+SEEDS = 3
+NOTES = (
+    "No published figure: no paper compares these models on one task. Claims are questions; the "
+    "arm that is best is chosen by the same test images that it is then judged by, so that its "
+    "gain is a little too large.",
+    "Seconds are those of one processor core, means over seeds; models have step counts that suit "
+    "it (`model_steps`). The light preset (flips, small affine maps) is part of the arms that add "
+    "synthetic images.",
+)
+
+
+def reproduce(options: Options) -> Reproduction:
+    """Runs the study (or reads its finished runs) and asks the questions."""
+    results, summary = study.run(
+        options,
+        config_name="augmentations",
+        arms=ARMS,
+        budgets=(BUDGET,),
+        seeds=SEEDS,
+        dataset="images with lesions; tests vary in pose, in gamma and bias field, or in both",
+    )
+    found = study.reproduction("augmentations", results, summary, questions(results), NOTES)
+    table = f"{arm_table(results)}\n\nAll tests:\n\n{found.table}"
+    return dataclasses.replace(
+        found, table=table, pictures={"arms": budget_picture(results, summary)}
+    )
+
+
+def questions(results: AblationResults) -> tuple[Claim, ...]:
+    """What learned models gain over nothing, over a policy, and on top of it."""
+    gains = {arm: _gain(results, arm, "none") for arm in LEARNED}
+    best = max(gains, key=lambda arm: gains[arm].interval.mean)
+    helpful = [arm for arm, gain in gains.items() if gain.interval.low > 0]
+    return (
+        _positive(f"best learned arm ({best}) over none", gains[best]),
+        Claim(
+            f"share of the {len(gains)} learned arms that gain over none",
+            "> 0.5, 95 % intervals above 0",
+            len(helpful) / len(gains),
+            None,
+            len(helpful) > len(gains) / 2,
+        ),
+        _positive(f"best learned arm ({best}) over {POLICY}", _gain(results, best, POLICY)),
+        *(_positive(f"{arm} over {POLICY} alone", _gain(results, arm, POLICY)) for arm in JOINED),
+    )
+
+
+def arm_table(results: AblationResults) -> str:
+    """Markdown: Dice by group of tests, gain over none over all tests, and seconds by arm."""
+    lines = [
+        "| arm | " + " | ".join(GROUPS) + " | against none, all | model, s | segmenter, s |",
+        "|" + "---|" * (len(GROUPS) + 4),
+    ]
+    for arm in results.arms:
+        scores = score_matrix(results, arm, BUDGET)
+        cells = []
+        for group in GROUPS:
+            chosen = [case.startswith(f"{group}-") for case in results.cases]
+            cells.append(f"{np.nanmean(scores[:, chosen]):.3f}")
+        against = ""
+        if arm != results.reference_arm:
+            between = _gain(results, arm, results.reference_arm).interval
+            against = f"{between.mean:+.3f} [{between.low:+.3f}, {between.high:+.3f}]"
+        runs = [run for run in results.runs if run.arm == arm]
+        cells += [against, f"{np.mean([r.augmenter_seconds for r in runs]):.0f}"]
+        cells.append(f"{np.mean([r.seconds for r in runs]):.0f}")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _gain(results: AblationResults, arm: str, reference: str) -> PairedDifference:
+    return paired_difference(*(score_matrix(results, name, BUDGET) for name in (arm, reference)))
+
+
+def _positive(name: str, gain: PairedDifference) -> Claim:
+    between = gain.interval
+    return Claim(
+        name,
+        "gain > 0 Dice, 95 % interval above 0",
+        between.mean,
+        (between.low, between.high),
+        bool(between.low > 0),
+    )

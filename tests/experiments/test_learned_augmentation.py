@@ -1,0 +1,50 @@
+import numpy as np
+
+from jaxmedgen.experiments.arms import select_arms
+from jaxmedgen.experiments.reproductions import learned_augmentation as claims
+from jaxmedgen.report.results import AblationResults, Run
+
+CASES = tuple(f"{group}-{k}" for group in claims.GROUPS for k in range(4))
+
+
+def results(gains):
+    """Made-up scores: 0.5, with a little of each case, and an arm's gain."""
+    runs = [
+        Run(arm, claims.BUDGET, seed, 10.0, 30.0 if arm in claims.LEARNED else 0.0,
+            {case: {"lesion": {"dice": 0.5 + gains.get(arm, 0.0) + 0.001 * k}}
+             for k, case in enumerate(CASES)})
+        for arm in claims.ARMS
+        for seed in range(2)
+    ]  # fmt: skip
+    return AblationResults(
+        title="",
+        dataset="",
+        class_names=("background", "lesion"),
+        spacing=(1.0, 1.0),
+        arms={arm: "" for arm in claims.ARMS},
+        reference_arm="none",
+        budgets=(claims.BUDGET,),
+        seeds=(0, 1),
+        runs=tuple(runs),
+    )
+
+
+def test_questions_are_answered_by_the_scores():
+    gains = {"nnunet3d": 0.2, "labelvae": 0.1, "spade": 0.05, "paddit": -0.1}
+    gains |= {"paddit+nnunet3d": 0.25, "itvae-mixed+nnunet3d": 0.15}
+    asked = {c.name: c for c in claims.questions(results(gains))}
+    assert asked["best learned arm (labelvae) over none"].holds
+    share = asked["share of the 11 learned arms that gain over none"]
+    np.testing.assert_allclose(share.measured, 2 / 11)
+    assert not share.holds
+    assert not asked["best learned arm (labelvae) over nnunet3d"].holds
+    assert asked["paddit+nnunet3d over nnunet3d alone"].holds
+    assert not asked["itvae-mixed+nnunet3d over nnunet3d alone"].holds
+    table = claims.arm_table(results(gains))
+    assert "| labelvae | 0.602 | 0.606 | 0.610 | +0.100 [+0.100, +0.100] | 30 | 10 |" in table
+
+
+def test_every_arm_is_one_of_the_study():
+    chosen = select_arms(claims.ARMS)
+    assert tuple(chosen) == claims.ARMS
+    assert {"deformation", *claims.LEARNED} < set(chosen)

@@ -96,6 +96,7 @@ def _network(arm: str, size: str) -> ConfigDict:
             {
                 "kind": "steerable",
                 "average_over": "",
+                "average_of": "logits",
                 "multiplicity": 2,
                 "depth": 2,
                 "kernel_size": 5,
@@ -110,7 +111,8 @@ def _network(arm: str, size: str) -> ConfigDict:
             "kind": "group",
             "group": name,
             "axis": axis,
-            "average_over": "",
+            "average_over": "",  # group that predictions are averaged over
+            "average_of": "logits",  # logits | probabilities
             "base_filters": 12 if large else 8,  # of the baseline
             "matched": matched,  # features | parameters | filters, what equals the baseline's
             "depth": 4 if large else 2,

@@ -15,9 +15,9 @@ from jaxmedgen.experiments.arms import ARMS, ArmInputs
 from jaxmedgen.metrics.equivariance import equivariance_errors
 from jaxmedgen.nets.group_unet import GroupUNet3D
 from jaxmedgen.nets.steerable_unet import SteerableUNet
-from jaxmedgen.ops.groups import point_group
+from jaxmedgen.ops.groups import act_on_image, point_group
 from jaxmedgen.systems.base import CanPredict, System, build_system
-from jaxmedgen.systems.segmentation.gcnn_unet import network_blocks
+from jaxmedgen.systems.segmentation.network_blocks import network_blocks
 from jaxmedgen.train.parallel import ParallelSettings
 from tests.train.test_parallel import run as parallel_run
 
@@ -105,6 +105,38 @@ def test_predictions_with_dropout_commute_with_the_group():
     assert equivariance_errors(predict, x, system.net.group).max() < 1e-4
     # No sample depends on its place in the batch.
     np.testing.assert_allclose(predict(x[::-1])[::-1], predict(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_plain_network_is_averaged_over_turned_images_in_logits_or_probabilities(passes):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(1, 4, 4, 6, 1)), jnp.float32)
+    settings = {"net.average_over": "D4", "net.depth": "0", "net.val_samples": str(passes)}
+    settings |= {"net.dropout": "0.3" if passes > 1 else "0.0"}
+    plain = build("baseline", **settings | {"net.average_over": ""})
+    shapes = jax.eval_shape(plain.net.init, jax.random.key(0), x)
+
+    def drawn(leaf):  # kernels of either sign, scales and variances above zero
+        values = rng.normal(0, 0.4, leaf.shape) if leaf.ndim > 1 else rng.uniform(size=leaf.shape)
+        return jnp.asarray(values, jnp.float32)
+
+    random = jax.tree.map(drawn, shapes)
+    turns = point_group("D4").matrices
+    turned = [plain.predict({"segmenter": random}, act_on_image(x, m)) for m in turns]
+    turned = np.stack([act_on_image(y, m.T) for y, m in zip(turned, turns)]).astype(np.float64)
+    # A mean of logits is the geometric mean of probabilities, normalised.
+    product = np.exp(np.log(turned).mean(0))
+    expected = {
+        "logits": product / product.sum(-1, keepdims=True),
+        "probabilities": turned.mean(0),
+    }
+    assert np.abs(expected["logits"] - expected["probabilities"]).max() > 1e-3
+    assert build("baseline_average", **settings).average_of == "logits"
+    for kind, mean in expected.items():
+        system = build("baseline", **settings | {"net.average_of": kind})
+        np.testing.assert_allclose(system.predict({"segmenter": random}, x), mean, atol=2e-6)
+    with pytest.raises(ValueError, match="average_of='votes'"):
+        build("baseline", **settings | {"net.average_of": "votes"})
 
 
 def test_constructor_blocks_become_transforms():

@@ -12,18 +12,16 @@ neural network expressivity" (talk); Cohen & Welling 2016; Worrall & Brostow 201
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from jaxmedgen.augment.draws import Draw, split_keys
+from jaxmedgen.augment.draws import split_keys
 from jaxmedgen.augment.group_rotation import GroupRotation
-from jaxmedgen.augment.intensity import Intensity
 from jaxmedgen.augment.policy import Augmentation, apply_ramped
 from jaxmedgen.augment.presets import preset
-from jaxmedgen.augment.spatial import Spatial
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.kernel_penalty import kernel_penalty
 from jaxmedgen.losses.label_smoothing import smooth_labels
@@ -33,12 +31,16 @@ from jaxmedgen.nets.steerable_unet import SteerableUNet
 from jaxmedgen.ops.group_average import group_average
 from jaxmedgen.ops.groups import Group, check_spacing, point_group
 from jaxmedgen.systems.base import PlayerVariables
+from jaxmedgen.systems.segmentation.network_blocks import network_blocks
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.optim import optimizer, schedule
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Augment, Batch, SubjectAugment, augment_for
 
 PLAYER = "segmenter"
+
+_TINY = 1e-18
+"""Probability from which on a class counts as ruled out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,7 @@ class GroupSegmenter:
         blocks: the network's own random transforms (`network_blocks`), or None.
         rotation: random elements of a group, or None.
         average_over: group that predictions are averaged over, or None.
+        average_of: what is averaged over it.
         channels: image channels.
         kernel_reg: factor of the penalty on kernels.
         smoothing: arguments of `smooth_labels`, or None.
@@ -67,6 +70,7 @@ class GroupSegmenter:
     blocks: Augmentation | None = None
     rotation: GroupRotation | None = None
     average_over: Group | None = None
+    average_of: Literal["logits", "probabilities"] = "logits"
     channels: int = 1
     kernel_reg: float = 1e-6
     smoothing: Mapping[str, Any] | None = None
@@ -119,7 +123,11 @@ class GroupSegmenter:
     def predict(
         self, variables: PlayerVariables, image: Float[Array, "b *s c"]
     ) -> Float[Array, "b *s k"]:
-        """Class probabilities, averaged over `average_over` and `val_samples` passes."""
+        """Class probabilities, averaged over `average_over` and `val_samples` passes.
+
+        Over the group the logits are averaged (with `average_of` the probabilities), over passes
+        with dropout the probabilities.
+        """
 
         def network(x):
             if self.val_samples == 1:
@@ -131,11 +139,23 @@ class GroupSegmenter:
 
         if self.average_over is None:
             return network(image)
-        return group_average(network, image, self.average_over)
+        if self.average_of == "probabilities":
+            return group_average(network, image, self.average_over)
+
+        def logits(x):
+            # Logarithms of probabilities are the logits less one number a voxel, which cancels in
+            # the softmax below; averages over dropout have no other logits.
+            if self.val_samples == 1:
+                return self._logits(variables, x, None)
+            return jnp.log(jnp.maximum(network(x), _TINY))
+
+        return jax.nn.softmax(group_average(logits, image, self.average_over), axis=-1)
+
+    def _logits(self, variables, image, keys):
+        return self.net.apply(variables[PLAYER], image, False, keys, method="logits")
 
     def _probabilities(self, variables, image, keys):
-        logits = self.net.apply(variables[PLAYER], image, False, keys, method="logits")
-        return jax.nn.softmax(logits, axis=-1)
+        return jax.nn.softmax(self._logits(variables, image, keys), axis=-1)
 
     def _loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:
         variables, batch = inputs.variables[PLAYER], inputs.batch
@@ -152,45 +172,6 @@ class GroupSegmenter:
         soft = 1 - dice_loss(logits, label, ignore_label=self.ignore_label)
         metrics = {"soft_dice": jax.lax.stop_gradient(soft)}
         return value, LossOutputs(metrics=metrics, variables={PLAYER: updated})
-
-
-def network_blocks(net: GroupUNet3D, spacing: Sequence[float | int]) -> Augmentation | None:
-    """The random transforms that the constructor of `GroupUNet3D` asks for.
-
-    Args:
-        net: its `rotation_params`, `blur_params` and `transform_params` count.
-        spacing: voxel size in mm.
-
-    Raises:
-        ValueError: an unknown kind of transform.
-    """
-    moves: dict[str, Any] = {}
-    on, *rest = net.rotation_params
-    if on:
-        degrees = rest[0] if rest else 15
-        moves["rotation"] = Draw(-degrees, degrees)
-    on, *rest = net.transform_params
-    if on:
-        kind, strength = (*rest, *("affine", 1.0)[len(rest) :])
-        if kind == "affine":
-            moves["scale"] = Draw(1 - 0.15 * strength, 1 + 0.15 * strength)
-            moves["shear"] = Draw(-5 * strength, 5 * strength)
-            moves["translation"] = Draw(-0.05 * strength, 0.05 * strength)
-        elif kind in ("elastic", "diffeo"):
-            largest = 7.5 * strength if kind == "elastic" else 4 * strength
-            moves["elastic" if kind == "elastic" else "deformation"] = Draw(0, largest)
-        else:
-            raise ValueError(
-                f"transform_params kind {kind!r} must be 'affine', 'elastic' or 'diffeo'"
-            )
-    on, *rest = net.blur_params
-    blur = Draw(*(*rest, *(0.0, 1.0)[len(rest) :])) if on else None
-    if not moves and blur is None:
-        return None
-    return Augmentation(
-        spatial=Spatial(spacing=tuple(spacing), **moves) if moves else None,
-        intensity=None if blur is None else Intensity(blur=blur),
-    )
 
 
 def fitting_group(name: str, spacing: Sequence[float | int], axis: int = -1) -> Group:
@@ -214,6 +195,7 @@ def _network(config: Any, info: DatasetInfo) -> GroupUNet3D | SteerableUNet:
     settings = dict(config.net)
     kind = settings.pop("kind")
     settings.pop("average_over")
+    settings.pop("average_of", None)
     if kind == "steerable":
         return SteerableUNet(num_classes=info.num_classes, spacing=info.spacing, **settings)
     if kind != "group":
@@ -266,6 +248,9 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
             f"ignore_label={ignore_label} needs hard labels: switch label smoothing and mixup off"
         )
     rotation, average = config.augment.get("group"), config.net.average_over
+    average_of = config.net.get("average_of", "logits")
+    if average_of not in ("logits", "probabilities"):
+        raise ValueError(f"net.average_of='{average_of}': choose logits or probabilities")
     rate = config.optimizer
     steps = schedule(
         rate.schedule, rate.learning_rate, config.steps, rate.warmup, rate.get("end", 0.0)
@@ -285,6 +270,7 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
         blocks=network_blocks(net, info.spacing) if isinstance(net, GroupUNet3D) else None,
         rotation=GroupRotation(fitting_group(rotation, info.spacing)) if rotation else None,
         average_over=fitting_group(average, info.spacing) if average else None,
+        average_of=average_of,
         channels=len(info.channel_names),
         kernel_reg=getattr(net, "kernel_reg", 1e-6),
         smoothing=smoothing,

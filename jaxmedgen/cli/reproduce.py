@@ -17,6 +17,7 @@ examples:
   bin/reproduce unet
   bin/reproduce synthseg --data label_maps/ --scan t1.nii.gz --reference t1_labels.nii.gz
   bin/reproduce heldout_contrast --data label_maps/
+  bin/reproduce genseg --data mnist/ --parts simple,hard,large
 """
 
 
@@ -32,6 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--scan", type=pathlib.Path, help="scan, where an experiment needs one")
     parser.add_argument("--reference", type=pathlib.Path, help="label map of the scan")
     parser.add_argument("--orientation", help="true voxel axes of the scan, such as LIA")
+    parser.add_argument(
+        "--parts",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        help="parts to run, where there are some to choose from (genseg: simple,hard,large)",
+    )
     options = parser.parse_args(arguments)
     if options.name not in names:
         parser.error(f"no experiment '{options.name}': choose one of {', '.join(names)}")
@@ -40,6 +47,11 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.experiments.reproductions import record
 
     module = importlib.import_module(f"jaxmedgen.experiments.reproductions.{options.name}")
+    offered = getattr(module, "PARTS", ())
+    for part in options.parts:
+        if part not in offered:
+            known = f"it has {', '.join(offered)}" if offered else "it has none to choose from"
+            parser.error(f"--parts {part}: no such part of {options.name}, {known}")
     result = module.reproduce(
         record.Options(
             workdir=options.workdir or pathlib.Path("work/reproduce") / options.name,
@@ -47,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
             scan=options.scan,
             reference=options.reference,
             orientation=options.orientation,
+            parts=options.parts,
             overrides=overrides,
         )
     )
@@ -69,6 +82,8 @@ def _command(options: argparse.Namespace, overrides: Mapping[str, str]) -> str:
             words += [f"--{flag}", placeholder]
     if options.orientation:
         words += ["--orientation", options.orientation]
+    if options.parts:
+        words += ["--parts", ",".join(options.parts)]
     for key, value in overrides.items():
         words.append(f"--config.{key}={'PATH' if pathlib.Path(value).is_absolute() else value}")
     return shlex.join(words)

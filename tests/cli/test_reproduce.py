@@ -3,8 +3,10 @@
 import importlib
 import json
 
+import pytest
+
 from jaxmedgen.cli import reproduce
-from jaxmedgen.experiments.reproductions import heldout_contrast, record
+from jaxmedgen.experiments.reproductions import genseg, heldout_contrast, record
 from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 
 
@@ -38,6 +40,29 @@ def test_record_names_no_file_of_the_user(tmp_path, monkeypatch, capsys):
         text = (tmp_path / "docs" / page).read_text()
         assert "secret" not in text and "more is more" in text
     assert "FAILS  more is more" in capsys.readouterr().out
+
+
+def test_parts_are_those_that_an_experiment_offers(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def fake(options):
+        seen.append(options)
+        return record.Reproduction(system="genseg", seeds=1, seconds=1.0, claims=())
+
+    monkeypatch.setattr(genseg, "reproduce", fake)
+    folders = ("--output", str(tmp_path / "docs" / "results"), "--workdir", str(tmp_path / "w"))
+    assert reproduce.main(["genseg", "--parts", "hard,large", *folders]) == 0
+    assert seen[0].parts == ("hard", "large")
+    written = json.loads((tmp_path / "docs" / "results" / "genseg.json").read_text())
+    assert written["command"] == "bin/reproduce genseg --parts hard,large"
+    for arguments, told in (
+        (["genseg", "--parts", "huge"], "it has simple, hard, large"),
+        (["heldout_contrast", "--parts", "large"], "none to choose from"),
+    ):
+        with pytest.raises(SystemExit):
+            reproduce.main([*arguments, *folders])
+        assert told in capsys.readouterr().err
+    assert len(seen) == 1
 
 
 def test_only_experiments_are_offered():

@@ -14,8 +14,9 @@ from jaxmedgen.data.phantoms.lesion_images import LesionImages
 from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source, in_memory
 from jaxmedgen.experiments import genseg_arm
 from jaxmedgen.experiments.mine_toy import estimated_information, exact_information
+from jaxmedgen.experiments.reproductions import genseg
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.reproductions.translation import hemispheres
+from jaxmedgen.experiments.reproductions.translation import digits, hemispheres
 from jaxmedgen.experiments.translation_scores import area_under_curve, score_digits
 
 
@@ -134,3 +135,38 @@ def test_a_part_on_hemispheres_of_phantoms(tmp_path):
     image = hemispheres.grid(Oracle(sources.test), {}, sources)
     count = min(8, len(sources.test))
     assert image.shape == (9 * 66 - 2, count * 34 - 2, 3)
+
+
+def test_the_largest_task_is_run_if_it_is_asked_for(tmp_path):
+    """Its data are the sheet's; a few steps of the autoencoder on tiny images have all scores."""
+    assert genseg.tasks(Options(tmp_path)) == ()
+    assert genseg.tasks(Options(tmp_path, data="mnist")) == ("simple", "hard")
+    asked = Options(tmp_path, data="mnist", parts=("large",))
+    assert genseg.tasks(asked) == ("large",)
+    config = digits.configured(asked, "gpu", "large", "autoencoder", 0)
+    assert config.data.shape == (128, 128) and config.data.folder == "mnist"
+    assert (config.data.clutter, config.data.piece) == (80, 10)
+    assert (config.data.labelled, config.data.labelled_kind) == (0.01, 9)
+    assert config.net.features == (16, 32, 64, 128, 256, 512)
+    overrides = {
+        "data.train": "24",
+        "data.validation": "4",
+        "data.test": "4",
+        "data.labelled": "1.0",
+        "data.labelled_kind": "-1",
+        "data.glyph": "12",
+        "data.piece": "4",
+        "data.clutter": "3",
+        "data.shape": "(16, 16)",
+        "net.features": "(4, 8)",
+        "batch_size": "4",
+        "steps": "2",
+        "parallel.data": "1",
+    }
+    options = Options(tmp_path, parts=("large",), overrides=overrides)
+    first = digits.scores(options, "cpu", "large", "autoencoder", 0)
+    assert 0 < first["global_dice"] < 1 and np.isnan(first["removal_auc"])
+    assert digits.scores(options, "cpu", "large", "autoencoder", 0) == pytest.approx(
+        first, nan_ok=True
+    )
+    assert (tmp_path / "large" / "autoencoder" / "seed0" / "scores.json").is_file()

@@ -3,45 +3,33 @@
 Sheet "how to show it works here": glyphs in clutter, 32^2, one image in fifty with a mask, all of
 one kind of glyph. Segmentation alone, with an autoencoder, and GenSeg are compared over seeds; the
 translation is checked against the true image without the glyph. A second part estimates a mutual
-information that is known. With ``--data`` (a folder of MNIST's files) the published tasks of 48^2
-follow on real digits, one seed: with the published networks where there is an accelerator, with
-the small ones on a processor. Overrides (``--config.KEY=VALUE``) go to all trainings of GenSeg.
+information that is known, a third has hemispheres of brains. The published tasks on digits
+(`PARTS`) follow, one seed: with the published networks where there is an accelerator, with the
+small ones on a processor. With ``--data`` (a folder of MNIST's files) digits are real and both
+tasks of 48^2 are run; ``--parts`` chooses the tasks, that of 128^2 among them, also without
+``--data``, on glyphs as large as MNIST's digits. Overrides (``--config.KEY=VALUE``) go to all
+trainings of GenSeg.
 """
 
-import dataclasses
-import functools
-import json
 import time
 from collections.abc import Sequence
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from jaxmedgen.configuration import from_json, load_config
-from jaxmedgen.data.build import Sources, build_sources, preprocessing
-from jaxmedgen.data.phantoms.cluttered_digits import cluttered_fold
 from jaxmedgen.experiments import mine_toy
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
-from jaxmedgen.experiments.reproductions.trained_model import (
-    collapse_notes,
-    overridden,
-    trained_model,
-)
-from jaxmedgen.experiments.reproductions.translation import hemispheres
-from jaxmedgen.experiments.runs import TrainedRun, describe_data
-from jaxmedgen.experiments.translation_pictures import translation_grid
-from jaxmedgen.experiments.translation_scores import score_digits
-from jaxmedgen.report.pictures import Rgb
-from jaxmedgen.train.environment import write_json
+from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
+from jaxmedgen.experiments.reproductions.translation import digits, hemispheres
+from jaxmedgen.experiments.reproductions.translation.digits import BATCH, STEPS, Scores
 
 ARMS = ("segmentation", "autoencoder", "proposed")
 SEEDS = 3
-STEPS = 2500
-BATCH = 16
 HEMISPHERE_SEEDS = 1
-TASKS = ("simple", "hard")
-DIGIT_STEPS = 4000
+PARTS = ("simple", "hard", "large")
+"""Published tasks, see `configs/genseg.py`; ``large`` is run only if it is asked for."""
+USUAL = ("simple", "hard")
+NAMES = {"simple": "48x48 simple", "hard": "48x48 hard", "large": "128x128"}
 
 PUBLISHED = {
     "global soft Dice, 1 % labels: segmentation only / autoencoder / proposed": {
@@ -61,19 +49,17 @@ LENGTH = (
     "0.3 between validations of the baselines, so that the best of five is partly luck."
 )
 
-Scores = dict[str, float]
-
 
 def reproduce(options: Options) -> Reproduction:
     """Runs everything that is not finished yet and checks the claims."""
     found: dict[str, list[Scores]] = {arm: [] for arm in ARMS}
     for seed in range(SEEDS):
         for arm in ARMS:
-            found[arm].append(_scores(options, "cpu", "glyphs", arm, seed))
+            found[arm].append(digits.scores(options, "cpu", "glyphs", arm, seed))
     claims, seconds = list(_claims(found)), sum(s["seconds"] for row in found.values() for s in row)
-    steps = _config(options, "cpu", "glyphs", "proposed", 0).steps
+    steps = digits.configured(options, "cpu", "glyphs", "proposed", 0).steps
     table = [_table(f"Glyphs in clutter, 32^2, {steps} steps, {SEEDS} seeds", found)]
-    pictures = {"glyphs": _picture(options, "cpu", "glyphs")}
+    pictures = {"glyphs": digits.picture(options, "cpu", "glyphs")}
     started = time.perf_counter()
     exact = mine_toy.exact_information(20, 0.5)
     estimate = mine_toy.estimated_information()
@@ -92,15 +78,15 @@ def reproduce(options: Options) -> Reproduction:
     seconds += sum(s["seconds"] for row in brains.values() for s in row)
     table.append(_table(f"{hemispheres.TITLE}, {hemispheres.STEPS} steps, one seed", brains))
     pictures["hemispheres"] = hemispheres.picture(options)
-    if options.data:
-        size = "cpu" if jax.default_backend() == "cpu" else "gpu"
-        for task in TASKS:
-            rows = {arm: [_scores(options, size, task, arm, 0)] for arm in ARMS}
-            claims += _order(rows, f"48x48 {task}, real digits")
-            seconds += sum(s["seconds"] for row in rows.values() for s in row)
-            title = f"48^2 {task}, real digits, {DIGIT_STEPS} steps, one seed, size `{size}`"
-            table.append(_table(title, rows))
-            pictures[task] = _picture(options, size, task)
+    size = "cpu" if jax.default_backend() == "cpu" else "gpu"
+    for task in tasks(options):
+        rows = {arm: [digits.scores(options, size, task, arm, 0)] for arm in ARMS}
+        name = f"{NAMES[task]}, {'real digits' if options.data else 'procedural glyphs'}"
+        claims += _order(rows, name)
+        seconds += sum(s["seconds"] for row in rows.values() for s in row)
+        steps = digits.configured(options, size, task, "proposed", 0).steps
+        table.append(_table(f"{name}, {steps} steps, one seed, size `{size}`", rows))
+        pictures[task] = digits.picture(options, size, task)
     return Reproduction(
         system="genseg",
         seeds=SEEDS,
@@ -113,58 +99,9 @@ def reproduce(options: Options) -> Reproduction:
     )
 
 
-def _config(options: Options, size: str, data: str, arm: str, seed: int) -> ConfigDict:
-    config = load_config(f"genseg:{size},data={data},arm={arm}")
-    with config.unlocked():
-        config.seed = seed
-        config.steps = STEPS if data == "glyphs" else DIGIT_STEPS
-        if data == "glyphs":
-            config.batch_size = BATCH
-        else:
-            config.data.folder = options.data
-            # There are 10 000 digits in the files of MNIST's test part.
-            config.data.train, config.data.test = min(config.data.train, 8000), 1000
-            config.data.validation = 100
-    overridden(config, options)
-    with config.unlocked():
-        config.eval_every = config.checkpoint_every = max(1, config.steps // 5)
-        config.show_every = 0
-    return config
-
-
-@functools.lru_cache(maxsize=1)
-def _sources(data: str) -> Sources:
-    """The sources of a ``data`` group: the same for all arms and seeds."""
-    return build_sources(from_json(data))
-
-
-def _trained(options: Options, size: str, data: str, arm: str, seed: int):
-    """A trained model with the weights of its best validation, and its configuration."""
-    config = _config(options, size, data, arm, seed)
-    sources = _sources(json.dumps(config.data.to_dict()))
-    model = trained_model(options, f"{data}/{arm}/seed{seed}", config, sources)
-    # For bin/evaluate and bin/sample.
-    describe_data(model.folder, sources.info, config, sources.train)
-    prepared = preprocessing(config.data)
-    run = TrainedRun(model.folder, config, sources.info, prepared, model.system)
-    return config, model.system, run.variables("best")[0]
-
-
-def _scores(options: Options, size: str, data: str, arm: str, seed: int) -> Scores:
-    """Test scores of one run; finished ones are read."""
-    path = options.workdir / data / arm / f"seed{seed}" / "scores.json"
-    if not path.exists():
-        started = time.perf_counter()
-        config, system, variables = _trained(options, size, data, arm, seed)
-        scores = score_digits(system, variables, cluttered_fold(config.data, "test"))
-        took = time.perf_counter() - started
-        write_json(path, dataclasses.asdict(scores) | {"seconds": took})
-    return json.loads(path.read_text())
-
-
-def _picture(options: Options, size: str, data: str) -> Rgb:
-    config, system, variables = _trained(options, size, data, "proposed", 0)
-    return translation_grid(system, variables, cluttered_fold(config.data, "test"))
+def tasks(options: Options) -> tuple[str, ...]:
+    """The tasks on digits that are run: those asked for, or with real digits the usual ones."""
+    return options.parts or (USUAL if options.data else ())
 
 
 def _column(rows: Sequence[Scores], key: str) -> np.ndarray:
@@ -246,4 +183,6 @@ def _notes(options: Options, claims: Sequence[Claim]) -> tuple[str, ...]:
     notes += collapse_notes(options)
     if not options.data:
         notes.append("Without --data (a folder of MNIST's files) real digits are left out.")
+    if "large" not in tasks(options):
+        notes.append("The task of 128x128 is run with --parts large only.")
     return tuple(notes)

@@ -29,6 +29,8 @@ class Options:
         scan: scan to segment, where an experiment needs one.
         reference: its label map.
         orientation: true voxel axes of the scan, where its header is wrong.
+        parts: of the experiment that were asked for, of the ``PARTS`` that its module offers; ()
+            runs those that are usual.
         overrides: ``--config.`` settings.
         progress: where to show progress.
     """
@@ -38,6 +40,7 @@ class Options:
     scan: pathlib.Path | None = None
     reference: pathlib.Path | None = None
     orientation: str | None = None
+    parts: tuple[str, ...] = ()
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict)
     progress: Progress = dataclasses.field(default_factory=Progress)
 

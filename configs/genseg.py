@@ -6,6 +6,8 @@
     bin/train --config configs/genseg.py:cpu,arm=segmentation --workdir work/segmentation
     bin/train --config configs/genseg.py:gpu,data=hard --workdir work/hard
     bin/train --config configs/genseg.py:pod,data=hemispheres --workdir work/brats
+    bin/train --config configs/genseg.py:gpu,data=findings --config.data.folder=xrays \
+        --config.data.presence_of=presence.csv --workdir work/xrays
 
 Sizes:
     cpu  glyphs in clutter, 32^2, codes of 64 + 16 channels, 2500 steps of 16 + 16 images
@@ -14,8 +16,9 @@ Sizes:
 
 Data: `glyphs` (cpu's 32^2), `simple` and `hard` (48^2, 8 and 24 pieces of clutter), `large` (128^2,
 80 pieces), `hemispheres` (brain phantoms or, with --config.data.folder=FOLDER, scans such as
-BraTS). With --config.data.folder=FOLDER of MNIST's files the digits are real ones. One image in a
-hundred (glyphs: in fifty) has a mask, of the digit 9 only.
+BraTS), `findings` (a folder of images with and without a finding, some with a mask). With
+--config.data.folder=FOLDER of MNIST's files the digits are real ones. One image in a hundred
+(glyphs: in fifty) has a mask, of the digit 9 only.
 
 Arms:
     proposed       translation, the residual decoder re-used for segmentation
@@ -55,7 +58,7 @@ ARMS = (
 BASELINES = ("segmentation", "autoencoder", "mean_teacher")
 OPTIONS = {
     "arm": ARMS,
-    "data": ("default", "glyphs", "simple", "hard", "large", "hemispheres"),
+    "data": ("default", "glyphs", "simple", "hard", "large", "hemispheres", "findings"),
     "skips": ("skinny", "none", "concatenate", "sum", "places"),
     "switch": ("default", "layer", "adaptive", "instance"),
     "gan": ("hinge", "lsgan", "wgan", "jsgan", "relativistic"),
@@ -66,6 +69,7 @@ SHAPES = {
     "simple": (48, 48),
     "hard": (48, 48),
     "large": (128, 128),
+    "findings": (128, 128),
 }
 CLUTTER = {"glyphs": 6, "simple": 8, "hard": 24, "large": 80}
 
@@ -76,20 +80,24 @@ def get_config(argument: str = "") -> ConfigDict:
     small = size == "cpu"
     if kind == "default":
         kind = "glyphs" if small else "simple"
-    brains, glyphs = kind == "hemispheres", kind == "glyphs"
+    brains, glyphs, own = kind == "hemispheres", kind == "glyphs", kind == "findings"
     shape = SHAPES.get(kind, (64, 32) if small else (240, 120))
-    deep = kind in ("large", "hemispheres") and not small
+    deep = (brains or own or kind == "large") and not small
     switch = chosen["switch"]
-    if switch == "default":  # the published choices
-        switch = "layer" if brains else "adaptive"
+    if switch == "default":  # the published choices; `adaptive` knows images of one size only
+        switch = "layer" if brains or own else "adaptive"
     width = 2 if arm == "wide" else 1
     features = (16, 32, 64, 128, 256, 512) if deep else (32, 64, 128, 256, 512)
     discriminator = (64, 128, 256, 512) if deep else (128, 256, 512)
     if small:
         features, discriminator = (8, 16, 32, 64), (16, 32, 64)
-    train = {"glyphs": 4000, "hemispheres": 24 if small else 168}.get(
+    train = {"glyphs": 4000, "hemispheres": 24 if small else 168, "findings": 0}.get(
         kind, 4000 if small else 59500
     )
+    # Images of digits; patients of the others.
+    validation, test = (100, 500) if small else (500, 10_000)
+    if brains or own:
+        validation, test = (4, 8) if small else (21, 21)
     return ConfigDict(
         {
             "system": "jaxmedgen.systems.translation.genseg",
@@ -102,9 +110,9 @@ def get_config(argument: str = "") -> ConfigDict:
             "checkpoint_every": 500 if small else 1000,
             "show_every": 500 if small else 2000,
             "profile_at": -1,
-            "clip": brains,
+            "clip": brains or own,
             "data": {
-                "kind": "hemispheres" if brains else "cluttered_digits",
+                "kind": kind if brains or own else "cluttered_digits",
                 "folder": "",  # of MNIST's files, or of scans
                 "label_map": "",
                 "cache": "",
@@ -116,19 +124,28 @@ def get_config(argument: str = "") -> ConfigDict:
                 "spacing": "fit",
                 "crop_to_nonzero": True,
                 # Hemispheres are scaled when they are cut, by all channels jointly as published.
-                "normalization": "none" if brains else "zscore",
-                # Images with a digit; patients of hemispheres.
-                "train": train,
-                "validation": (4 if small else 21) if brains else (100 if small else 500),
-                "test": (8 if small else 21) if brains else (500 if small else 10_000),
+                # Decoders end in tanh: images must lie within [-1, 1].
+                "normalization": "none" if brains else "percentile" if own else "zscore",
+                "train": train,  # 0: all that are not held out
+                "validation": validation,
+                "test": test,
                 "seed": 0,
-                "labelled": (0.1 if small else 0.01) if brains else (0.02 if glyphs else 0.01),
+                # Share of the training images with a finding whose masks are known; of `findings` 1
+                # takes all masks that there are.
+                "labelled": {
+                    "hemispheres": 0.1 if small else 0.01,
+                    "glyphs": 0.02,
+                    "findings": 1.0,
+                }.get(kind, 0.01),
+                # Of `findings`: table of case,presence (or the class of the finding) and
+                # case,absence, or a pattern of case names; "": masks tell.
+                "presence_of": "",
                 # Digits.
                 "labelled_kind": -1 if arm == "multi_domain" else 9,
                 "clutter": CLUTTER.get(kind, 0),
                 "piece": 6 if glyphs else 10,
                 "glyph": 18 if glyphs else 28,
-                "domains": 2 if arm == "multi_domain" and not brains else 1,
+                "domains": 2 if arm == "multi_domain" and not (brains or own) else 1,
                 # Hemispheres, cut from volumes (right, anterior, superior).
                 "volume": (2 * shape[1], shape[0], 32 if small else 128) if brains else (),
                 "finding": (),  # label values of the lesion; () is the last class

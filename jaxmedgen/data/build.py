@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxmedgen.data.case_groups import with_vendors
+from jaxmedgen.data.finding_folder import finding_parts
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.hemispheres import (
     finding_of,
@@ -55,7 +56,8 @@ KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
     *("ellipses", "digit_masks", "vessel_junctions"),
     *("short_axis", "short_axis_stack", "heart_slices", "late_enhancement", "cluttered_digits"),
-    *("left_ventricle", "hippocampus", "hemispheres", "fetal_skull", "mnist", "folder", "tfds"),
+    *("left_ventricle", "hippocampus", "hemispheres", "findings", "fetal_skull", "mnist"),
+    *("folder", "tfds"),
 )
 
 _NUMBERED = {
@@ -132,6 +134,8 @@ def build_sources(data: Any) -> Sources:
         parts = cluttered_parts(data)
     elif data.kind == "hemispheres":
         parts = _hemispheres(data)
+    elif data.kind == "findings":
+        parts = finding_parts(folder_source(data, any_labels=True), data)
     elif data.kind == "short_axis_stack":
         parts = short_axis_stack_parts(data)
     elif data.kind == "mnist":
@@ -165,15 +169,19 @@ def build_sources(data: Any) -> Sources:
     return Sources(train, *coarse[1:], coarse[0].info)
 
 
-def folder_source(data: Any, prepared: Preprocessing | None = None) -> FolderSource:
+def folder_source(
+    data: Any, prepared: Preprocessing | None = None, *, any_labels: bool = False
+) -> FolderSource:
     """The folder ``data.folder``, preprocessed as ``data`` (or `prepared`) says; checks every file.
+
+    With `any_labels` label maps may be missing or empty.
 
     Raises:
         ValueError: no folder is named.
         DataError: broken or missing files, all listed.
     """
     if not data.folder:
-        raise ValueError("data.kind='folder' needs a folder: --config.data.folder=PATH")
+        raise ValueError(f"data.kind='{data.kind}' needs a folder: --config.data.folder=PATH")
     label_map, names = read_label_map(data.label_map) if data.label_map else (None, ())
     return FolderSource(
         data.folder,
@@ -181,6 +189,8 @@ def folder_source(data: Any, prepared: Preprocessing | None = None) -> FolderSou
         label_map,
         names or None,
         cache_folder=data.cache or None,
+        require_labels=not any_labels,
+        allow_empty_labels=any_labels,
     )
 
 

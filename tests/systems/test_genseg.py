@@ -294,5 +294,5 @@ def test_what_does_not_fit_is_refused():
         small(net__unique="8")
     _, _, system = small()
     batch = {"image": jnp.zeros((2, 16, 16, 1)), "label": jnp.zeros((2, 16, 16), jnp.int32)}
-    with pytest.raises(ValueError, match="cluttered_digits or hemispheres"):
+    with pytest.raises(ValueError, match="cluttered_digits, hemispheres or findings"):
         system.prepare(batch, jax.random.split(jax.random.key(0), 2))

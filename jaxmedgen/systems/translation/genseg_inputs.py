@@ -31,7 +31,7 @@ def prepare_pairs(
     if "absent" not in batch:
         raise ValueError(
             "GenSeg needs images without a finding beside those with: data.kind must be "
-            "cluttered_digits or hemispheres"
+            "cluttered_digits, hemispheres or findings"
         )
     split = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
     label = batch["label"]

@@ -2,7 +2,7 @@
 
 import optax
 
-SCHEDULES = ("constant", "cosine", "poly", "linear")
+SCHEDULES = ("constant", "cosine", "poly", "linear", "half_linear")
 OPTIMIZERS = ("adam", "amsgrad", "adamw", "sgd")
 
 
@@ -12,7 +12,9 @@ def schedule(
     """Learning rate against step.
 
     Args:
-        kind: ``constant``, ``cosine``, ``linear`` (to zero) or ``poly`` (power 0.9, nnU-Net).
+        kind: ``constant``, ``cosine``, ``linear`` (to zero), ``half_linear`` (constant for half of
+            the steps, then linear to zero, as pix2pixHD and SPADE have it) or ``poly`` (power 0.9,
+            nnU-Net).
         peak: learning rate after the warm-up.
         steps: total steps, warm-up included.
         warmup: steps of linear rise from zero.
@@ -30,6 +32,9 @@ def schedule(
         main = optax.cosine_decay_schedule(peak, rest, alpha=end / peak)
     elif kind == "linear":
         main = optax.linear_schedule(peak, 0.0, rest)
+    elif kind == "half_linear":
+        falling = optax.linear_schedule(peak, 0.0, rest - rest // 2)
+        main = optax.join_schedules([optax.constant_schedule(peak), falling], [rest // 2])
     elif kind == "poly":
         main = optax.polynomial_schedule(peak, 0.0, 0.9, rest)
     else:

@@ -28,6 +28,8 @@ from jaxmedgen.nets.feature_extractor import Extractor, extract
 from jaxmedgen.report.realism import Measure
 
 _RESAMPLES = 50
+_SUBSETS = {"value": 100, "bootstrap": 20}
+"""Of KID: Bińkowski et al.'s hundred; fewer for each of the resamples, which vary more."""
 _NEIGHBOURS = 5
 _BATCH = 16
 
@@ -98,7 +100,7 @@ def set_measures(
     for name, whole in sets.items():
         part = whole.take(np.sort(rng.permutation(len(whole))[:size]))
         features = extract(extractor.features, part.images)
-        values = _distances(known, features)
+        values = _distances(known, features, _SUBSETS["value"])
         spread = _bootstrap(known, features, part.subjects, rng, resamples)
         if extractor.probs is not None:
             probabilities = extract(extractor.probs, part.images)
@@ -226,11 +228,11 @@ def copying(
     return tuple(measures), found
 
 
-def _distances(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+def _distances(real: np.ndarray, generated: np.ndarray, subsets: int) -> dict[str, float]:
     near = manifold(real, generated, neighbours=_NEIGHBOURS)
     return {
         "fid": fid(real, generated),
-        "kid": kid(real, generated, subsets=20).mean,
+        "kid": kid(real, generated, subsets=subsets).mean,
         "mmd": mmd(real, generated),
         **dataclasses.asdict(near),
         "feature_distance": mean_feature_distance(generated),
@@ -248,7 +250,7 @@ def _bootstrap(real, generated, subjects, rng, resamples) -> dict[str, float]:
         drawn = rng.choice(len(names), len(names))
         rows = np.concatenate([of[names[i]] for i in drawn])
         if len(rows) > _NEIGHBOURS:
-            found.append(_distances(real, generated[rows]))
+            found.append(_distances(real, generated[rows], _SUBSETS["bootstrap"]))
     return {metric: float(np.std([f[metric] for f in found])) for metric in found[0]}
 
 

@@ -24,17 +24,19 @@ from jaxmedgen.report.summary import Summary, score_matrix, summarise
 
 @dataclasses.dataclass(frozen=True)
 class GroupTable:
-    """Mean Dice by groups of the test cases.
+    """Mean Dice by groups of the test cases, or other numbers of every arm and budget.
 
     Attributes:
         what: the groups are, a noun: vendor, disease.
         names: of the groups.
         rows: arm, budget, and the mean of every group; NaN where there is none.
+        title: of the section; "" for "Dice by ...".
     """
 
     what: str
     names: tuple[str, ...]
     rows: tuple[tuple[str, int, tuple[float, ...]], ...]
+    title: str = ""
 
 
 def write_report(

@@ -8,6 +8,7 @@ import numpy as np
 from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.usability import REAL
+from jaxmedgen.metrics.statistics import mean_interval, seed_mean
 from jaxmedgen.report.page import GroupTable
 from jaxmedgen.report.results import AblationResults
 from jaxmedgen.report.summary import score_matrix
@@ -83,6 +84,41 @@ def group_tables(results: AblationResults, patterns: Mapping[str, str]) -> tuple
         )
         tables.append(GroupTable(what, names, rows))
     return tuple(tables)
+
+
+EQUIVALENT = 0.02
+"""Dice within which the whole interval of a difference must lie to count as no difference."""
+
+
+def retention_table(results: AblationResults) -> GroupTable:
+    """What fewer real subjects keep of the Dice that all of them give.
+
+    ``retention`` is ``Dice(r real + synthetic) / Dice(all real)``; ``difference`` the same two
+    subtracted, paired by test case, with the ends of its 95 % bootstrap interval.
+    """
+    size = max(results.budgets)
+    full = seed_mean(score_matrix(results, REAL, size))
+    rows = []
+    for budget in results.budgets:
+        for arm in results.arms:
+            if not results.select(arm, budget) or (arm, budget) == (REAL, size):
+                continue
+            ours = seed_mean(score_matrix(results, arm, budget))
+            around = mean_interval(ours - full)
+            kept = float(np.nanmean(ours) / np.nanmean(full))
+            rows.append((arm, budget, (kept, around.mean, around.low, around.high)))
+    names = ("retention", "difference", "low", "high")
+    return GroupTable("retention", names, tuple(rows), "What fewer real subjects keep")
+
+
+def equivalences(table: GroupTable) -> tuple[str, ...]:
+    """Which arms of `retention_table` are as good as all real subjects, a sentence each."""
+    return tuple(
+        f"{arm}, {budget} real subjects: as good as all of them (difference of Dice "
+        f"{low:+.3f} to {high:+.3f}, within {EQUIVALENT:g})"
+        for arm, budget, (_, _, low, high) in table.rows
+        if -EQUIVALENT <= low and high <= EQUIVALENT
+    )
 
 
 def _gain(results, arm: str, reference: str, budget: int, chosen: Sequence[bool]) -> float:

@@ -17,8 +17,10 @@ from jaxmedgen.data.sources import Standardized, in_memory
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.study import Study
 from jaxmedgen.experiments.synthetic.experiment_readings import (
+    equivalences,
     findings_of,
     group_tables,
+    retention_table,
     texts_of,
 )
 from jaxmedgen.experiments.synthetic.folder_settings import by_vendor, check_scar, configure
@@ -263,6 +265,9 @@ def report_experiment(
     texts = texts_of(findings_of(name, results, vendors, trained))
     patterns = {"vendor": options.vendor_pattern, "disease": options.disease_pattern}
     tables = group_tables(results, patterns)
+    if name == "reduction":
+        kept = retention_table(results)
+        texts, tables = (*texts, *equivalences(kept)), (*tables, kept)
     path = write_report(results, workdir / "report.html", readings=texts, groups=tables)
     print_summary(summarise(results))
     for text in texts:

@@ -12,8 +12,10 @@ from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.sources import in_memory, subset
 from jaxmedgen.experiments.synthetic import label_models, usability
 from jaxmedgen.experiments.synthetic.experiment_readings import (
+    equivalences,
     findings_of,
     group_tables,
+    retention_table,
     texts_of,
 )
 from jaxmedgen.experiments.synthetic.folder_settings import by_vendor, configure
@@ -115,6 +117,43 @@ def test_readings_and_groups_of_an_experiment(tmp_path):
     assert [t.what for t in tables] == ["vendor"] and tables[0].names == ("A", "B")
     page = write_report(results, tmp_path / "r.html", readings=(text,), groups=tables).read_text()
     assert "Dice by vendor" in page and "variety of styles is missing" in page
+
+
+def test_what_fewer_real_subjects_keep(tmp_path):
+    """Ratios and paired differences to all real subjects, by hand; who counts as equivalent."""
+    gains = {"none": 0.0, "real+synthetic": 0.004}
+    results = make_results(cases=6, gains=gains, budgets=(4, 8), seeds=(0,))
+    rename = {"none": "real"}
+    runs = [dataclasses.replace(r, arm=rename.get(r.arm, r.arm)) for r in results.runs]
+    full = {c: v for r in runs if (r.arm, r.budget) == ("real", 8) for c, v in r.scores.items()}
+    kept = []
+    for run in runs:  # 4 real subjects alone lose a fifth, filled up next to nothing
+        factor = {("real", 4): 0.8, ("real+synthetic", 4): 0.999}.get((run.arm, run.budget), 1)
+        scores = {
+            case: {k: {**v, "dice": factor * v["dice"]} for k, v in kinds.items()}
+            for case, kinds in full.items()
+        }
+        if (run.arm, run.budget) != ("real+synthetic", 8):
+            kept.append(dataclasses.replace(run, scores=scores))
+    results = dataclasses.replace(
+        results,
+        runs=tuple(kept),
+        arms={rename.get(name, name): text for name, text in results.arms.items()},
+        reference_arm="real",
+        overlays=(),
+        samples={},
+    )
+    table = retention_table(results)
+    found = {(arm, budget): values for arm, budget, values in table.rows}
+    assert set(found) == {("real", 4), ("real+synthetic", 4)}
+    mean = np.mean([np.mean([v["dice"] for v in kinds.values()]) for kinds in full.values()])
+    assert found["real", 4][:2] == pytest.approx((0.8, -0.2 * mean))
+    assert found["real+synthetic", 4][:2] == pytest.approx((0.999, -0.001 * mean))
+    assert found["real", 4][2] < found["real", 4][1] < found["real", 4][3]
+    (text,) = equivalences(table)
+    assert text.startswith("real+synthetic, 4 real subjects: as good as all of them")
+    page = write_report(results, tmp_path / "r.html", readings=(text,), groups=(table,)).read_text()
+    assert "What fewer real subjects keep" in page and "0.999" in page
 
 
 def disc(radius, wall, size=40):

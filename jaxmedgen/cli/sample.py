@@ -30,6 +30,7 @@ examples:
   bin/sample --workdir work/cardiac --labels labels/ --style a.nii.gz --to-style b.nii.gz \\
       --count 7 --output work/path
   bin/sample --workdir work/vendors --vendor B --count 8 --output work/vendor_b
+  bin/sample --workdir work/vendors --labels work/hearts/labels --vendor A,B --output work/paired
   bin/sample --workdir work/label_vae --method pathology --disease HCM --steps 20 --count 1 \\
       --output work/series
 """
@@ -60,7 +61,16 @@ def main(arguments: Sequence[str]) -> int:
         type=pathlib.Path,
         help="with --labels and --style: scan whose style the last of --count images has",
     )
-    parser.add_argument("--vendor", default="", help="style by its name (arm=vendor), such as B")
+    parser.add_argument(
+        "--style-by-place",
+        action="store_true",
+        help="with --to-style: one image a file, in the style at its place t in records.json",
+    )
+    parser.add_argument(
+        "--vendor",
+        default="",
+        help="style by its name (arm=vendor), such as B; with --labels also several: A,B",
+    )
     parser.add_argument(
         "--method",
         default="",
@@ -77,7 +87,9 @@ def main(arguments: Sequence[str]) -> int:
     hearts = parser.add_argument_group("models of label maps, with --method")
     hearts.add_argument("--disease", default="", help="pathology: of this group of subjects")
     hearts.add_argument("--phase", default="", help="ED or ES, where subjects have both")
-    hearts.add_argument("--t", type=float, help="between, pathology: place on the path, 0 to 1")
+    hearts.add_argument(
+        "--t", type=float, help="between, pathology: place on the path, 0 to 1 or beyond its end"
+    )
     hearts.add_argument("--steps", type=int, default=0, help="likewise: so many, from t = 0 to 1")
     hearts.add_argument("--spherical", action="store_true", help="likewise: on an arc")
     hearts.add_argument("--attribute", default="lv_volume", help="targeted: rv_volume, ...")
@@ -88,6 +100,18 @@ def main(arguments: Sequence[str]) -> int:
         default="moments",
         help="pathology: how the slices of a drawn subject go together",
     )
+    hearts.add_argument(
+        "--plausible",
+        type=float,
+        default=0.0,
+        help="least share of slices with the topology of a heart; others are drawn again",
+    )
+    hearts.add_argument(
+        "--embed",
+        choices=("mean", "sample"),
+        default="mean",
+        help="training subjects by the means of their posteriors, or by draws",
+    )
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error(f"--count {options.count} must be at least 1")
@@ -97,6 +121,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--style of a scan needs --labels; without there is --style own")
     if options.to_style and (options.style in ("", "own") or options.count < 2):
         parser.error("--to-style needs --labels, --style SCAN and --count 2 or more")
+    if options.style_by_place and not options.to_style:
+        parser.error("--style-by-place needs --to-style")
     if options.vendor and options.style:
         parser.error("--vendor and --style exclude each other: give one")
     if options.labels and overrides:
@@ -115,7 +141,8 @@ def main(arguments: Sequence[str]) -> int:
             style=pathlib.Path(options.style) if options.style else None,
             last_style=options.to_style,
             steps=options.count,
-            vendor=options.vendor,
+            by_place=options.style_by_place,
+            vendors=tuple(options.vendor.split(",")) if options.vendor else (),
             seed=options.seed,
             kind=options.checkpoint,
         )
@@ -149,6 +176,8 @@ def main(arguments: Sequence[str]) -> int:
             correlate=options.correlate,
             spherical=options.spherical,
             steps=options.steps,
+            embed=options.embed,
+            plausible=options.plausible,
         ),
     )
     for name, value in told.items():

@@ -6,7 +6,8 @@ The ``labels/`` folder is a label-map folder that the library reads (slices alon
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from jaxmedgen.systems.base import CanCodeLabels, PlayerVariables
 from jaxmedgen.train.environment import write_json
 
 HEART = ("lv_blood", "lv_myocardium", "rv_blood")
+_TRIES = 20
 _SHOWN = 8
 _COLUMNS = 8
 _SCALE = 2
@@ -39,12 +41,16 @@ class LabelWishes:
     Attributes:
         disease: of ``pathology``.
         phase: ED or ES, where training subjects have both.
-        t: place on the path of ``between`` and ``pathology``.
+        t: place on the path of ``between`` and ``pathology``; above 1 beyond its end.
         attribute: of ``targeted``.
         percentile: of ``targeted``.
         correlate: how the slices of a drawn subject go together.
         spherical: interpolates on arcs.
         steps: subjects on the path of each sample, from t = 0 to 1; 0 takes one.
+        embed: ``mean`` or ``sample`` (as the reference implementation does for its statistics) of
+            the posteriors of training subjects.
+        plausible: least share of slices with the topology of a heart; subjects (and paths) with
+            less are drawn again.
     """
 
     disease: str = ""
@@ -55,6 +61,8 @@ class LabelWishes:
     correlate: str = "moments"
     spherical: bool = False
     steps: int = 0
+    embed: Literal["mean", "sample"] | str = "mean"
+    plausible: float | int = 0.0
 
 
 _USED_BY = {
@@ -66,8 +74,13 @@ _USED_BY = {
     "correlate": ("pathology",),
     "spherical": ("between", "pathology"),
     "steps": ("between", "pathology"),
+    "embed": METHODS,
+    "plausible": (*METHODS, *OPERATORS),
 }
 """Methods that look at a wish."""
+
+_NOT_DRAWN = ("t", "steps", "embed", "plausible")
+"""Wishes that `synthesise` is not told."""
 
 
 def check_wishes(wishes: LabelWishes, method: str) -> None:
@@ -82,6 +95,11 @@ def check_wishes(wishes: LabelWishes, method: str) -> None:
             raise ValueError(f"--{name} is for --method {' or '.join(methods)}, not {method}")
     if wishes.steps and (wishes.t is not None or wishes.steps < 2):
         raise ValueError("--steps takes two or more subjects from t = 0 to 1: leave out --t")
+    if wishes.embed not in ("mean", "sample") or not 0 <= wishes.plausible <= 1:
+        raise ValueError(
+            f"--embed {wishes.embed} --plausible {wishes.plausible:g}: give mean or sample, and a "
+            "share from 0 to 1"
+        )
 
 
 def write_label_maps(
@@ -116,25 +134,62 @@ def write_label_maps(
     if method not in known:
         raise ValueError(f"--method {method}: choose one of {', '.join(known)}")
     check_wishes(wishes, method)
-    population = open_population(sources, system, variables)
-    seeds = range(seed, seed + count)
-    if method in OPERATORS:
-        write_subjects([operate(population, method, number) for number in seeds], output)
-        return
-    settings = {name: getattr(wishes, name) for name in _USED_BY if name not in ("t", "steps")}
+    rng = np.random.default_rng(seed) if wishes.embed == "sample" else None
+    population = open_population(sources, system, variables, rng)
+    if wishes.plausible and not population.space.heart:
+        raise ValueError("--plausible is for hearts: classes must be called " + ", ".join(HEART))
+    settings = {name: getattr(wishes, name) for name in _USED_BY if name not in _NOT_DRAWN}
     places = np.linspace(0, 1, wishes.steps) if wishes.steps else (wishes.t,)
-    made = [
-        synthesise(population, method, number, t=None if t is None else float(t), **settings)
-        for number in seeds
-        for t in places
-    ]
+
+    def draw(number: int) -> list[SyntheticSubject]:
+        if method in OPERATORS:
+            return [operate(population, method, number)]
+        return [
+            synthesise(population, method, number, t=None if t is None else float(t), **settings)
+            for t in places
+        ]
+
+    made = []
+    for number in range(seed, seed + count):
+        made += drawn_plausibly(draw, range(number, number + _TRIES * count, count), wishes)
     write_subjects(made, output, shown=max(wishes.steps, _SHOWN))
 
 
+def drawn_plausibly(
+    draw: Callable[[int], list[SyntheticSubject]], seeds: Iterable[int], wishes: LabelWishes
+) -> list[SyntheticSubject]:
+    """The first draw all of whose subjects are as plausible as is wished.
+
+    Args:
+        draw: a sample of a seed: one subject, or those of a path.
+        seeds: that are tried, in this order.
+        wishes: of which ``plausible`` counts.
+
+    Raises:
+        ValueError: none of them is.
+    """
+    best = 0.0
+    for seed in seeds:
+        made = draw(seed)
+        share = min(subject.plausible_slices for subject in made)
+        if share >= wishes.plausible:
+            return made
+        best = max(best, share)
+    raise ValueError(
+        f"--plausible {wishes.plausible:g}: {_TRIES} draws reached {best:.2f} at most: ask for "
+        "less, or train the model longer"
+    )
+
+
 def open_population(
-    sources: Sources, system: CanCodeLabels, variables: PlayerVariables
+    sources: Sources,
+    system: CanCodeLabels,
+    variables: PlayerVariables,
+    rng: np.random.Generator | None = None,
 ) -> Population:
     """The training subjects of a model of label maps in its latent space.
+
+    With a generator they are draws of their posteriors, otherwise the means.
 
     Raises:
         ValueError: training data that are no stacks.
@@ -144,7 +199,8 @@ def open_population(
         raise ValueError("subjects are made of stacks: set config.data.stacks at training")
     shape = tuple(np.shape(train[0]["label"]))
     heart = train.class_names[1:4] == HEART
-    return measure_population(open_space(system, variables, shape, heart), train.stacks)
+    space = open_space(system, variables, shape, heart)
+    return measure_population(space, train.stacks, rng=rng)
 
 
 def write_subjects(

@@ -1,6 +1,8 @@
 """Images of label files by a trained run: NIfTI in, NIfTI out on the files' own grids."""
 
+import json
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ from jaxmedgen.data.image_slices import thick_axis
 from jaxmedgen.data.nifti import is_volume_file, read_volume, stem, write_like
 from jaxmedgen.experiments.rendering import compiled, draw_between, draw_image
 from jaxmedgen.experiments.runs import TrainedRun
+from jaxmedgen.experiments.synthetic.manifest import SetLog
 from jaxmedgen.report.pictures import montage, save_png, three_planes
 from jaxmedgen.systems.base import CanInterpolateStyles
 
@@ -22,11 +25,14 @@ def render_files(
     style: pathlib.Path | None = None,
     last_style: pathlib.Path | None = None,
     steps: int = 2,
-    vendor: str = "",
+    by_place: bool = False,
+    vendors: tuple[str, ...] = (),
     seed: int = 0,
     kind: str = "last",
 ) -> int:
     """Images of label files on the files' own grids: ``images/``, ``labels/``, ``samples.png``.
+
+    ``manifest.json`` says which label file each is of and in which style (`synthetic.manifest`).
 
     Args:
         run: trained; its system samples from label maps.
@@ -37,7 +43,11 @@ def render_files(
         last_style: with `style`, scan whose style is that of the last of `steps` images a file
             (``NAME_t00``, ``NAME_t01``, ...), on the way from the first.
         steps: of that.
-        vendor: style by its name, instead of a scan's.
+        by_place: with `last_style`, one image a file instead: in the style at the place t of its
+            label map on the path that it was made on, which ``records.json`` beside the folder of
+            label files says (`label_files.write_subjects`).
+        vendors: styles by their names, instead of a scan's. Several give an image each of the same
+            labels (``NAME_VENDOR``).
         seed: of the styles.
         kind: checkpoint, ``last`` or ``best``.
 
@@ -46,7 +56,8 @@ def render_files(
 
     Raises:
         DataError: a file that cannot be read.
-        ValueError: no label files, values without a class, or a system without that ability.
+        ValueError: no label files, values without a class, no place of a file, or a system without
+            that ability.
     """
     files = [labels]
     if labels.is_dir():
@@ -54,11 +65,13 @@ def render_files(
     if not files:
         raise ValueError(f"{labels} holds no NIfTI files: give label maps")
     variables = run.variables(kind)[0]
-    draw = compiled(run.system, variables, stylise=style is not None, vendor=vendor)
+    names = vendors or ("",)
+    draws = {v: compiled(run.system, variables, stylise=style is not None, vendor=v) for v in names}
     if last_style is not None and not isinstance(run.system, CanInterpolateStyles):
         raise ValueError(f"{run.config.system} has no styles between styles: leave out --to-style")
     rank = len(run.info.spacing)
-    channels, pictures = len(run.info.channel_names), []
+    channels, pictures, log = len(run.info.channel_names), [], SetLog()
+    places = _places(labels) if by_place else {}
     reference, last = (
         None if s is None else _style(s, rank, channels) for s in (style, last_style)
     )
@@ -73,21 +86,40 @@ def render_files(
         axis = thick_axis(volume.spacing) if label.ndim == rank + 1 else None
         key = jax.random.fold_in(jax.random.key(seed), number)
         if last is None:
-            image, label = draw_image(draw, key, label, axis, reference)
-            made = {"": image}
+            made = {}
+            for name, draw in draws.items():
+                image, label = draw_image(draw, key, label, axis, reference)
+                made[f"_{name}" if len(draws) > 1 else ""] = image
         else:
             ends = (reference, last)
-            path = draw_between(run.system, variables, label, axis, ends, steps)
-            made = {f"_t{k:02d}": image for k, image in enumerate(path)}
+            if by_place and stem(file) not in places:
+                raise ValueError(f"records.json beside {labels} has no place of {stem(file)}")
+            way = np.array([places[stem(file)]]) if by_place else np.linspace(0, 1, steps)
+            path = draw_between(run.system, variables, label, axis, ends, way)
+            made = {"" if by_place else f"_t{k:02d}": image for k, image in enumerate(path)}
         for end, image in made.items():
             name = f"{stem(file)}{end}.nii.gz"
+            shown = end.removeprefix("_") or "".join(vendors) or f"random-{number}"
+            if style is not None:
+                shown = stem(style) + (f" to {stem(last_style)}{end}" if last is not None else "")
+            log.add(f"{stem(file)}{end}", stem(file), shown, image, label)
             write_like(
                 output / "images" / name, image[..., 0] if image.shape[-1] == 1 else image, volume
             )
             write_like(output / "labels" / name, label, volume)
             pictures.append(three_planes(image, label, spacing=volume.spacing))
+    policy = "scan" if style is not None else ",".join(vendors) or "random"
+    log.write(output, generator=run.config.system, deformation="none", style=policy, seed=seed)
     save_png(output / "samples.png", montage(pictures[:8], columns=2))
-    return len(files) * (1 if last is None else steps)
+    return len(log)
+
+
+def _places(labels: pathlib.Path) -> Mapping[str, float]:
+    """Place t of each label map on its path, by the records beside their folder."""
+    path = (labels if labels.is_dir() else labels.parent).parent / "records.json"
+    if not path.exists():
+        raise ValueError(f"{path} is not there: it says where label maps lie on their path")
+    return {record["name"]: float(record["t"]) for record in json.loads(path.read_text())}
 
 
 def _style(path: pathlib.Path, rank: int, channels: int) -> Float[np.ndarray, "*s c"]:

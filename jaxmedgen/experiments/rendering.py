@@ -89,7 +89,7 @@ def draw_between(
     label: Int[np.ndarray, "*s"],
     axis: int | None,
     ends: tuple[Float[np.ndarray, "*r c"], Float[np.ndarray, "*q c"]],
-    steps: int,
+    places: Float[np.ndarray, " steps"],
 ) -> Float[np.ndarray, "steps *s c"]:
     """Images of one label map in styles on the way from that of one image to another's.
 
@@ -99,16 +99,16 @@ def draw_between(
         label: a label map.
         axis: along which it is cut into slices for a system of slices; None shows it whole.
         ends: the two images.
-        steps: images, the ends included.
+        places: of the images on the way, 0 and 1 its ends.
     """
     label, count = _slices_first(label, axis)
     first, last = (jnp.asarray(end)[None] for end in ends)
 
     @jax.jit
-    def draw(label):
-        return system.interpolate(variables, label, first, last, steps)[:, 0]
+    def draw(label, places):
+        return system.interpolate(variables, label, first, last, places)[:, 0]
 
-    image = np.asarray(draw(jnp.asarray(label, jnp.int32)[None]))
+    image = np.asarray(draw(jnp.asarray(label, jnp.int32)[None], jnp.asarray(places, jnp.float32)))
     return image if axis is None else np.moveaxis(image[:, :count], 1, axis + 1)
 
 

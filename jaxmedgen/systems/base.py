@@ -111,9 +111,9 @@ class CanInterpolateStyles(Protocol):
         label: Int[Array, " b *s"],
         first: Float[Array, "b *r c"],
         last: Float[Array, "b *r c"],
-        steps: int,
+        places: Float[Array, " steps"],
     ) -> Float[Array, "steps b *s c"]:
-        """Images of the label maps, the styles of `first` and `last` at the ends."""
+        """Images of the label maps in styles on the way: that of `first` at 0, of `last` at 1."""
         ...
 
 

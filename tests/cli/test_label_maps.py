@@ -96,6 +96,24 @@ def test_a_path_from_health_to_a_disease(run, fails, workdir, tmp_path):
     assert "--steps is for --method between or" in fails(*again, "equalised", "--steps", "3")
     assert "--attribute is for --method targeted" in fails(*again, "between", "--attribute", "mass")
     assert "known are ED" in fails(*again, "between", "--phase", "ES")
+    assert "share from 0 to 1" in fails(*again, "between", "--plausible", "2")
+    assert "--embed is for" in fails(*again, "elastic", "--embed", "sample")
+
+
+def test_subjects_may_be_drawn_beyond_a_path_and_from_posteriors(run, workdir, tmp_path):
+    base = ("sample", "--workdir", workdir, "--method", "between", "--count", "1", "--output")
+    labels = {}
+    for name, flags in {
+        "end": ("--t", "1"),
+        "beyond": ("--t", "1.5"),
+        "drawn": ("--t", "1", "--embed", "sample"),
+    }.items():
+        status, _, err = run(*base, tmp_path / name, *flags)
+        assert status == 0, err
+        (record,) = json.loads((tmp_path / name / "records.json").read_text())
+        assert record["t"] == (1.5 if name == "beyond" else 1)
+        labels[name] = nib.load(tmp_path / name / "labels" / "subject_0000.nii.gz").get_fdata()
+    assert (labels["beyond"] != labels["end"]).any() and (labels["drawn"] != labels["end"]).any()
 
 
 def test_its_hearts_are_anatomies_of_the_experiments(workdir):

@@ -67,6 +67,24 @@ def test_a_trained_generator_writes_a_data_set_for_nnunet(run, tmp_path):
     path = [nib.load(tmp_path / "path" / "images" / f"turned_t{k:02d}.nii.gz") for k in range(3)]
     np.testing.assert_allclose(path[0].get_fdata(), made.get_fdata(), atol=1e-4)
     assert np.abs(path[2].get_fdata() - path[0].get_fdata()).max() > 0
+    # Or one, in the style at the place of its label map on a path.
+    hearts = tmp_path / "hearts" / "labels"
+    hearts.mkdir(parents=True)
+    for k in range(2):
+        nib.save(nib.Nifti1Image(stack, affine), hearts / f"subject_{k:04d}.nii.gz")
+    records = [{"name": f"subject_{k:04d}", "t": float(k)} for k in range(2)]
+    (tmp_path / "hearts" / "records.json").write_text(json.dumps(records))
+    along = ["--labels", hearts, *arguments[2:-2], "--style-by-place"]
+    status, out, err = run("sample", "--workdir", work, "--output", tmp_path / "along", *along)
+    assert status == 0 and "wrote 2 images" in out, err
+    for k, same in ((0, path[0]), (1, path[2])):
+        image = nib.load(tmp_path / "along" / "images" / f"subject_{k:04d}.nii.gz")
+        np.testing.assert_allclose(image.get_fdata(), same.get_fdata(), atol=1e-4)
+    styles = json.loads((tmp_path / "along" / "manifest.json").read_text())
+    assert [e["subject"] for e in styles["images"]] == [r["name"] for r in records]
+    (tmp_path / "hearts" / "records.json").write_text("[]")
+    status, _, err = run("sample", "--workdir", work, "--output", tmp_path / "along", *along)
+    assert status == 2 and "no place of subject_0000" in err
     # A subject's own style, and no vendors without names for them.
     own = ["sample", "--workdir", work, "--output", tmp_path / "own", "--count", "2"]
     status, _, err = run(*own, "--style", "own")

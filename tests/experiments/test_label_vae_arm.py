@@ -16,7 +16,7 @@ from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import in_memory, subset
 from jaxmedgen.data.stacks import Stack, read_stacks
 from jaxmedgen.experiments import label_vae_arm
-from jaxmedgen.experiments.label_files import write_subjects
+from jaxmedgen.experiments.label_files import LabelWishes, drawn_plausibly, write_subjects
 from jaxmedgen.experiments.label_space import LabelSpace
 from jaxmedgen.experiments.label_synthesis import (
     measure_population,
@@ -157,6 +157,24 @@ def test_written_subjects_are_a_folder_that_is_read_again(population, tmp_path):
         np.testing.assert_array_equal(stack.label, subject.label)
     records = json.loads((tmp_path / "records.json").read_text())
     assert [tuple(r["sources"]) for r in records] == [s.sources for s in subjects]
+
+
+def test_subjects_without_the_topology_of_a_heart_are_drawn_again(population):
+    subject = synthesise(population, "between", 0)
+    shares, seen = {3: 0.5, 5: 0.8, 7: 0.96, 9: 1.0}, []
+
+    def draw(seed):
+        seen.append(seed)
+        path = [
+            dataclasses.replace(subject, seed=seed, plausible_slices=s) for s in (1.0, shares[seed])
+        ]
+        return path
+
+    made = drawn_plausibly(draw, (3, 5, 7, 9), LabelWishes(plausible=0.9))
+    assert [s.seed for s in made] == [7, 7] and seen == [3, 5, 7]
+    assert drawn_plausibly(draw, (3, 5), LabelWishes())[0].seed == 3
+    with pytest.raises(ValueError, match=r"reached 0\.80 at most"):
+        drawn_plausibly(draw, (3, 5), LabelWishes(plausible=0.9))
 
 
 def test_phases_are_populations_of_their_own(population):

@@ -153,7 +153,9 @@ def test_styles_are_swapped_drawn_and_interpolated():
             "label": same,
             "own": system.stylise(variables, label, image),
             "scaled": system.stylise(variables, label, 3.0 * image + 7.0),
-            "path": system.interpolate(variables, label, image, jnp.roll(image, 1, 0), 3),
+            "path": system.interpolate(
+                variables, label, image, jnp.roll(image, 1, 0), jnp.linspace(0, 1, 3)
+            ),
             "shown": system.show(variables, keys, {"image": image, "label": label}),
         }
 

@@ -25,6 +25,9 @@ class SetLog:
         """Nothing was made yet."""
         self._digest, self._labels, self._entries = hashlib.sha256(), set(), []
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def add(
         self,
         name: str,

@@ -198,11 +198,11 @@ class LabelToImageGan:
         label: Int[Array, " b *s"],
         first: Float[Array, " b *r c"],
         last: Float[Array, " b *r c"],
-        steps: int,
+        places: Float[Array, " steps"],
     ) -> Float[Array, "steps b *s c"]:
-        """Images of label maps in styles on the line between those of two images."""
+        """Images of label maps in styles on the line through those of two images, at 0 and 1."""
         ends = [self.encode(variables, image)[0] for image in (first, last)]
-        between = [(1 - t) * ends[0] + t * ends[1] for t in jnp.linspace(0, 1, steps)]
+        between = [(1 - t) * ends[0] + t * ends[1] for t in places]
         return jnp.stack([self.render(variables, label, z) for z in between])
 
     def render(

@@ -27,7 +27,8 @@ def of_styles(model: Model, real: Slices) -> dict[str, Rgb]:
     first, last = (np.flatnonzero(real.vendor == v)[:3] for v in sorted(set(real.vendor)))
     label = jnp.asarray(real.label[first])
     ends = [jnp.asarray(real.image[numbers]) for numbers in (first, last)]
-    path = jax.jit(lambda v: model.system.interpolate(v, label, *ends, _STEPS))(model.variables)
+    places = jnp.linspace(0, 1, _STEPS)
+    path = jax.jit(lambda v: model.system.interpolate(v, label, *ends, places))(model.variables)
     between = np.asarray(path)
     tiles = []
     for i in range(len(first)):

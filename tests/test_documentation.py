@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib.util
 import io
+import json
 import pathlib
 import re
 import shlex
@@ -16,6 +17,7 @@ from jaxmedgen.cli.common import split_overrides
 from jaxmedgen.cli.main import VERBS, main
 from jaxmedgen.configuration import flatten, load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.experiments.reproductions.record import with_thresholds
 from jaxmedgen.experiments.training import train
 from jaxmedgen.systems.base import CanPredict, System, build_system
 from jaxmedgen.train.metrics_log import read_metrics
@@ -23,6 +25,7 @@ from jaxmedgen.train.progress import Progress
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SYSTEM_PAGES = sorted((ROOT / "docs" / "systems").glob("*.md"))
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
@@ -100,6 +103,16 @@ def test_files_that_are_named_exist(page):
         r"`((?:jaxmedgen|configs|tests|bin|benchmarks)/[\w./]+)`", page.read_text()
     ):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+@pytest.mark.parametrize("page", SYSTEM_PAGES, ids=lambda p: p.stem)
+def test_thresholds_are_those_of_the_records(page):
+    text, record = page.read_text(), ROOT / "docs" / "results" / f"{page.stem}.json"
+    if not record.exists():
+        assert "<!-- thresholds" not in text
+        return
+    fresh = with_thresholds(text, json.loads(record.read_text()))
+    assert fresh == text, f"{page.name} is older than its record: run python docs/thresholds.py"
 
 
 def test_the_example_system_of_contributing_trains(tmp_path, monkeypatch):

@@ -10,8 +10,9 @@ from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 
 EXAMPLE = """Runs the experiment behind a system's claims and records what came out.
 
-Writes NAME.json, NAME.md and pictures to --output, and the list of all claims to results.md beside
-it. Trainings lie in --workdir; finished ones are not repeated.
+Writes NAME.json, NAME.md and pictures to --output, the list of all claims to results.md beside it,
+and the thresholds that systems/NAME.md beside it shows. Trainings lie in --workdir; finished ones
+are not repeated.
 
 examples:
   bin/reproduce unet
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     page = record.write(result, options.output, options.name, _command(options, overrides))
     record.collect(options.output, options.output.parent / "results.md")
+    written = options.output / f"{options.name}.json"
+    record.update_page(written, options.output.parent / "systems" / f"{options.name}.md")
     for claim in result.claims:
         print(
             f"{'holds' if claim.holds else 'FAILS'}  {claim.name}: {claim.measured:.3f} "

@@ -4,7 +4,13 @@ import json
 
 import numpy as np
 
-from jaxmedgen.experiments.reproductions.record import Claim, Reproduction, collect, write
+from jaxmedgen.experiments.reproductions.record import (
+    Claim,
+    Reproduction,
+    collect,
+    update_page,
+    write,
+)
 
 FIELDS = {"system", "command", "seeds", "seconds", "machine", "revision", "claims", "published"}
 
@@ -42,3 +48,23 @@ def test_the_list_keeps_claims_that_failed(tmp_path):
     lines = (tmp_path / "results.md").read_text().splitlines()
     assert sum("a beats b" in line for line in lines) == 2
     assert any("results/two.md" in line and "**no**" in line for line in lines)
+
+
+def test_pages_show_the_thresholds_of_the_last_record(tmp_path):
+    page = tmp_path / "systems" / "toy.md"
+    page.parent.mkdir()
+    marks = "<!-- thresholds, written from the record -->", "<!-- end of thresholds -->"
+    page.write_text(f"before\n\n{marks[0]}\nstale\n{marks[1]}\n\nafter\n")
+    write(result(True), tmp_path, "toy", "bin/reproduce toy")
+    update_page(tmp_path / "toy.json", page)
+    text = page.read_text()
+    assert "| a beats b | >= 0.1 | 0.200 [0.010, 0.300] | confirmed |" in text
+    assert text.startswith("before") and text.endswith("after\n") and "stale" not in text
+    write(result(False), tmp_path, "toy", "bin/reproduce toy")
+    update_page(tmp_path / "toy.json", page)
+    assert page.read_text().count("a beats b") == 1 and "**not reached**" in page.read_text()
+    page.write_text("no marks\n")
+    update_page(tmp_path / "toy.json", page)
+    assert page.read_text() == "no marks\n"
+    update_page(tmp_path / "toy.json", tmp_path / "missing.md")
+    assert not (tmp_path / "missing.md").exists()

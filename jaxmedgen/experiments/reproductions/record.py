@@ -2,6 +2,7 @@
 
 ``docs/results/NAME.json`` holds the numbers of a run as they came out, claims that failed
 included; ``docs/results/NAME.md`` is the same for readers, and ``docs/results.md`` collects them.
+A page ``docs/systems/NAME.md`` may show the thresholds and what became of them between two marks.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,13 +138,9 @@ def _markdown(result: Reproduction, name: str, content: Mapping[str, Any]) -> st
         "|---|---|---|---|",
     ]
     for claim in result.claims:
-        interval = ""
-        if claim.interval is not None:
-            interval = f" [{claim.interval[0]:.3f}, {claim.interval[1]:.3f}]"
         holds = "yes" if claim.holds else "**no**"
-        lines.append(
-            f"| {claim.name} | {claim.expected} | {claim.measured:.3f}{interval} | {holds} |"
-        )
+        measured = _measured(claim.measured, claim.interval)
+        lines.append(f"| {claim.name} | {claim.expected} | {measured} | {holds} |")
     if result.table:
         lines += ["", result.table.strip()]
     if result.published:
@@ -153,6 +150,44 @@ def _markdown(result: Reproduction, name: str, content: Mapping[str, Any]) -> st
     for picture in result.pictures:
         lines += ["", f"![{picture}]({name}_{picture}.png)"]
     return "\n".join(lines) + "\n"
+
+
+_MARKS = ("<!-- thresholds, written from the record -->", "<!-- end of thresholds -->")
+
+
+def thresholds(content: Mapping[str, Any]) -> str:
+    """Markdown: every threshold of a record, what was measured, and whether that confirms it."""
+    lines = [
+        f"Record of {content['date']}, {content['seeds']} seed(s), `{content['command']}`:",
+        "",
+        "| claim | threshold | measured | |",
+        "|---|---|---|---|",
+    ]
+    for claim in content["claims"]:
+        verdict = "confirmed" if claim["holds"] else "**not reached**"
+        measured = _measured(claim["measured"], claim["interval"])
+        lines.append(f"| {claim['name']} | {claim['expected']} | {measured} | {verdict} |")
+    return "\n".join(lines)
+
+
+def with_thresholds(page: str, content: Mapping[str, Any]) -> str:
+    """A page's text with its table of thresholds made anew; without marks it stays as it is."""
+    first, last = _MARKS
+    if first not in page or last not in page:
+        return page
+    before, rest = page.split(first, 1)
+    return f"{before}{first}\n\n{thresholds(content)}\n\n{last}{rest.split(last, 1)[1]}"
+
+
+def update_page(record: pathlib.Path, page: pathlib.Path) -> None:
+    """Makes the table of thresholds of a page anew from a record, where there is such a page."""
+    if page.exists():
+        page.write_text(with_thresholds(page.read_text(), json.loads(record.read_text())))
+
+
+def _measured(value: float, interval: Sequence[float] | None) -> str:
+    around = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return f"{value:.3f}{around}"
 
 
 def collect(folder: pathlib.Path, page: pathlib.Path) -> None:
@@ -169,10 +204,7 @@ def collect(folder: pathlib.Path, page: pathlib.Path) -> None:
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
         for claim in content["claims"]:
-            interval = claim["interval"]
-            shown = f"{claim['measured']:.3f}"
-            if interval is not None:
-                shown += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+            shown = _measured(claim["measured"], claim["interval"])
             lines.append(
                 f"| [{path.stem}](results/{path.stem}.md) | {claim['name']} | {claim['expected']} "
                 f"| {shown} | {'yes' if claim['holds'] else '**no**'} |"

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
-from jaxmedgen.experiments.synthetic.usability import REAL
+from jaxmedgen.experiments.synthetic.setting import REAL
 from jaxmedgen.metrics.statistics import mean_interval, seed_mean
 from jaxmedgen.report.page import GroupTable
 from jaxmedgen.report.results import AblationResults

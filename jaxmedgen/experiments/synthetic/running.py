@@ -37,7 +37,8 @@ from jaxmedgen.experiments.synthetic.known_generators import (
 )
 from jaxmedgen.experiments.synthetic.scar import run_scar
 from jaxmedgen.experiments.synthetic.scar_report import write_scar_report
-from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS, REAL, Part, Setting
+from jaxmedgen.experiments.synthetic.setting import REAL, Part, Setting
+from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
 from jaxmedgen.report.page import write_report
 from jaxmedgen.report.results import AblationResults, save_results
 from jaxmedgen.report.summary import print_summary, summarise

@@ -35,8 +35,8 @@ from jaxmedgen.data.sources import (
 from jaxmedgen.data.splits import patient_of
 from jaxmedgen.experiments.ablation import labelled_subjects
 from jaxmedgen.experiments.synthetic.crops import crop, crop_box, uncrop
+from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.experiments.synthetic.synthetic_set import build_set
-from jaxmedgen.experiments.synthetic.usability import Setting
 from jaxmedgen.experiments.training import train
 from jaxmedgen.metrics.scar import scar_dice
 from jaxmedgen.systems.base import build_system, evaluation_variables

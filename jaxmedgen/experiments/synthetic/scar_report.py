@@ -11,7 +11,7 @@ import numpy as np
 from jaxmedgen.data.sources import Source
 from jaxmedgen.data.splits import patient_of
 from jaxmedgen.experiments.synthetic.scar import MYOCARDIUM, SCAR, dice_by_subject
-from jaxmedgen.experiments.synthetic.usability import Setting
+from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.metrics.scar import ScarScores, scar_scores
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference, wilcoxon_test
 from jaxmedgen.report.pictures import montage, save_png, three_planes

@@ -14,8 +14,9 @@ from jaxmedgen.experiments.synthetic import arms
 from jaxmedgen.experiments.synthetic.anatomy import keep
 from jaxmedgen.experiments.synthetic.generator_sources import ready
 from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
+from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe
-from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS, Setting
+from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
 
 
 def test_arms_show_what_they_say(hearts, tmp_path):

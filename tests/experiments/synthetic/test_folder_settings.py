@@ -22,6 +22,7 @@ from jaxmedgen.experiments.synthetic.folder_settings import by_vendor, configure
 from jaxmedgen.experiments.synthetic.generator_sources import ready
 from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
 from jaxmedgen.experiments.synthetic.running import folder_setting
+from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.report.page import write_report
 from tests.report.conftest import make_results
 
@@ -59,7 +60,7 @@ def test_one_vendor_trains_and_the_others_give_styles():
     assert config.experiment.target_vendor == "B" and set(bank) == {"B"}
     seen = {shown.train[i]["image"].tobytes() for i in range(8)}
     assert bank["B"].shape == (2, 32, 32, 1) and bank["B"][0].tobytes() not in seen
-    (part,) = usability.domain_shift(usability.Setting(config, shown, ready(OracleGenerator())))
+    (part,) = usability.domain_shift(Setting(config, shown, ready(OracleGenerator())))
     assert "real+synthetic, vendor B" in part.arms and "real+synthetic, vendor C" not in part.arms
     alone = dataclasses.replace(sources, test=subset(test, (0, 2)))
     with pytest.raises(ValueError, match="vendor 'B' 0 test subjects"):

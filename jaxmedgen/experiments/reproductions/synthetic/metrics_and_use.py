@@ -25,14 +25,9 @@ from jaxmedgen.experiments.synthetic.extractors import trained_classifier
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.realism import ImageSet, copying, set_measures
 from jaxmedgen.experiments.synthetic.realism_run import ceilings, image_set
+from jaxmedgen.experiments.synthetic.setting import REAL
 from jaxmedgen.experiments.synthetic.synthetic_set import build_set
-from jaxmedgen.experiments.synthetic.usability import (
-    CHECKPOINTS,
-    FAULTS,
-    REAL,
-    checkpoint,
-    faulty,
-)
+from jaxmedgen.experiments.synthetic.usability import CHECKPOINTS, FAULTS, checkpoint, faulty
 from jaxmedgen.report.realism import Measure, sample_rows
 
 IMAGES = 640

@@ -8,7 +8,8 @@ import numpy as np
 from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments.reproductions.record import Claim, Options
 from jaxmedgen.experiments.synthetic.running import run_experiment, setting_of
-from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS, Part, Setting
+from jaxmedgen.experiments.synthetic.setting import Part, Setting
+from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
 from jaxmedgen.metrics.statistics import PairedDifference, holm, paired_difference, wilcoxon_test
 from jaxmedgen.report.page import write_report
 from jaxmedgen.report.pictures import montage, three_planes

@@ -14,7 +14,7 @@ from jaxmedgen.experiments.reproductions.synthetic.parts import (
     training_samples,
 )
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
-from jaxmedgen.experiments.synthetic.usability import REAL
+from jaxmedgen.experiments.synthetic.setting import REAL
 from jaxmedgen.metrics.statistics import mean_interval, seed_mean
 
 EQUIVALENT = 0.02

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxmedgen.nets.group_blocks import GroupBlock
 from jaxmedgen.nets.group_layers import (
     TRIVIAL,
     GroupConv3D,
@@ -29,7 +30,6 @@ from jaxmedgen.ops.group_conv import Reduce, group_pool
 from jaxmedgen.ops.groups import Group, check_spacing
 
 OutAct = Literal["softmax", "linear"]
-Matched = Literal["features", "parameters", "filters"]
 _PADDINGS = ("same", "reflect", "circular", "edge")
 
 
@@ -252,63 +252,3 @@ class GroupUNet3D(nn.Module):
                 f"{what} {tuple(size)} must be multiples of {self.size_multiple} (max_pool^depth): "
                 "pooling is not equivariant otherwise; pad the image"
             )
-
-
-def matched_filters(base: int, group: Group, matched: Matched) -> int:
-    """Filters for every group element that make a comparison with a plain network fair.
-
-    Args:
-        base: filters of the plain network.
-        group: the group.
-        matched: ``features``: as many feature maps, ``base / |G|``; ``parameters``: about as many
-            parameters, ``base / sqrt(|G|)``; ``filters``: ``base``.
-
-    Raises:
-        ValueError: unknown kind.
-    """
-    shares = {"features": group.order, "parameters": math.sqrt(group.order), "filters": 1}
-    if matched not in shares:
-        raise ValueError(f"matched {matched!r} must be one of {', '.join(shares)}")
-    return max(1, round(base / shares[matched]))
-
-
-class GroupBlock(nn.Module):
-    """Group convolutions, each followed by norm and leaky rectifier.
-
-    Attributes:
-        features: output channels for every group element.
-        group: the group.
-        input_group: that of the input; the trivial one lifts.
-        convs: how many.
-        kernel_size: taps.
-        slope: negative slope of the rectifiers.
-        padding: as `GroupUNet3D`.
-        norm: kind of normalisation.
-        dtype: precision of the arithmetic.
-    """
-
-    features: int
-    group: Group
-    input_group: Group
-    convs: int = 2
-    kernel_size: int = 3
-    slope: float = 0.01
-    padding: str = "same"
-    norm: NormKind = "instance"
-    dtype: Dtype = None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, " b *s c"], train: bool) -> Float[Array, " b *s2 k"]:
-        """Images or fields in, fields out."""
-        for i in range(self.convs):
-            x = GroupConv3D(
-                x.shape[-1],
-                self.features,
-                self.kernel_size,
-                padding=self.padding.upper(),
-                input_group=self.input_group if i == 0 else self.group,
-                output_group=self.group,
-                dtype=self.dtype,
-            )(x)
-            x = jax.nn.leaky_relu(Norm(self.norm, dtype=self.dtype)(x, train), self.slope)
-        return x

@@ -2,12 +2,13 @@
 
 A group network's capacity has three readings: the scalars that are trained, the scalars of the
 kernels that they are expanded to, and the multiplications and additions of a pass. Comparing at
-one of them changes the others (see `group_unet.matched_filters`).
+one of them changes the others (see `matched_filters`).
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,9 @@ import jax.numpy as jnp
 
 from jaxmedgen.nets.group_layers import GroupConv3D, GroupConvTranspose3D
 from jaxmedgen.nets.layers import Conv, ConvTranspose
+from jaxmedgen.ops.groups import Group
+
+Matched = Literal["features", "parameters", "filters"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,3 +81,21 @@ def network_cost(net: nn.Module, shape: Sequence[int]) -> NetworkCost:
     variables = jax.eval_shape(initialise, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     trainable = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     return NetworkCost(trainable, sum(kernels), sum(expanded), sum(operations))
+
+
+def matched_filters(base: int, group: Group, matched: Matched) -> int:
+    """Filters for every group element that make a comparison with a plain network fair.
+
+    Args:
+        base: filters of the plain network.
+        group: the group.
+        matched: ``features``: as many feature maps, ``base / |G|``; ``parameters``: about as many
+            parameters, ``base / sqrt(|G|)``; ``filters``: ``base``.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    shares = {"features": group.order, "parameters": math.sqrt(group.order), "filters": 1}
+    if matched not in shares:
+        raise ValueError(f"matched {matched!r} must be one of {', '.join(shares)}")
+    return max(1, round(base / shares[matched]))

@@ -26,7 +26,8 @@ from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.kernel_penalty import kernel_penalty
 from jaxmedgen.losses.label_smoothing import smooth_labels
 from jaxmedgen.losses.segmentation import dice_ce_loss, dice_loss
-from jaxmedgen.nets.group_unet import GroupUNet3D, matched_filters
+from jaxmedgen.nets.group_unet import GroupUNet3D
+from jaxmedgen.nets.network_cost import matched_filters
 from jaxmedgen.nets.steerable_unet import SteerableUNet
 from jaxmedgen.ops.group_average import group_average
 from jaxmedgen.ops.groups import Group, check_spacing, point_group

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import PRNGKeyArray
 
 from jaxmedgen.train.objectives import PlayerSettings
@@ -13,21 +14,28 @@ from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
 
 
-def player_settings(rate: Any, steps: int) -> PlayerSettings:
+def player_settings(
+    rate: Any, steps: int, learning_rate: optax.Schedule | None = None
+) -> PlayerSettings:
     """Optimiser with its schedule, clipping, weight decay and weight averaging.
 
     Args:
-        rate: ``kind``, ``schedule``, ``learning_rate``, ``warmup``, ``clip_norm``,
-            ``weight_decay`` and ``ema_decay``; 0 switches the last three off.
+        rate: ``kind``, ``clip_norm`` and ``ema_decay``, 0 for none; ``schedule``,
+            ``learning_rate`` and ``warmup``; perhaps ``weight_decay``, ``end`` (of a cosine),
+            ``b1`` and ``b2``.
         steps: of the training.
+        learning_rate: a schedule in place of the settings'.
+
+    Raises:
+        ValueError: an unknown optimiser or schedule, or a warm-up as long as the training.
     """
+    if learning_rate is None:
+        learning_rate = schedule(
+            rate.schedule, rate.learning_rate, steps, rate.warmup, rate.get("end", 0.0)
+        )
+    known = {name: rate[name] for name in ("weight_decay", "b1", "b2") if name in rate}
     return PlayerSettings(
-        optimizer(
-            rate.kind,
-            schedule(rate.schedule, rate.learning_rate, steps, rate.warmup),
-            clip_norm=rate.clip_norm or None,
-            weight_decay=rate.weight_decay,
-        ),
+        optimizer(rate.kind, learning_rate, clip_norm=rate.clip_norm or None, **known),
         ema_decay=rate.ema_decay or None,
     )
 

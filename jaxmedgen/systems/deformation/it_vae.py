@@ -30,7 +30,7 @@ from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.deformation import vitae_bound as terms
 from jaxmedgen.systems.deformation.vitae_bound import Criterion
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.players import player_settings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
 
@@ -285,14 +285,9 @@ def build(config: Any, info: DatasetInfo) -> ItVae:
         features=tuple(model.features),
     )
     count = len(info.case_names) or config.data.train or 1
-    rate = config.optimizer
-    steps = schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup)
     return ItVae(
         net=net,
-        settings=PlayerSettings(
-            optimizer(rate.kind, steps, clip_norm=rate.clip_norm or None),
-            ema_decay=rate.ema_decay or None,
-        ),
+        settings=player_settings(config.optimizer, config.steps),
         criterion=terms.criterion(dict(config.criterion), count, family, shape),
         stochastic=model.stochastic,
         ramp=model.ramp,

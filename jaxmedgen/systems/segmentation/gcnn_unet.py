@@ -34,7 +34,7 @@ from jaxmedgen.ops.groups import Group, check_spacing, point_group
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.segmentation.network_blocks import network_blocks
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.players import player_settings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Augment, Batch, SubjectAugment, augment_for
 
@@ -252,21 +252,9 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
     average_of = config.net.get("average_of", "logits")
     if average_of not in ("logits", "probabilities"):
         raise ValueError(f"net.average_of='{average_of}': choose logits or probabilities")
-    rate = config.optimizer
-    steps = schedule(
-        rate.schedule, rate.learning_rate, config.steps, rate.warmup, rate.get("end", 0.0)
-    )
     return GroupSegmenter(
         net=net,
-        settings=PlayerSettings(
-            optimizer(
-                rate.kind,
-                steps,
-                clip_norm=rate.clip_norm or None,
-                weight_decay=rate.weight_decay,
-            ),
-            ema_decay=rate.ema_decay or None,
-        ),
+        settings=player_settings(config.optimizer, config.steps),
         augmentation=policy,
         blocks=network_blocks(net, info.spacing) if isinstance(net, GroupUNet3D) else None,
         rotation=GroupRotation(fitting_group(rotation, info.spacing)) if rotation else None,

@@ -28,7 +28,7 @@ from jaxmedgen.nets.moment_exchange import MomentExchange
 from jaxmedgen.nets.unet import UNet
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.players import player_settings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Augment, Batch, SubjectAugment, augment_for
 
@@ -212,7 +212,6 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
             "(--config.augment.synthesis_probability=1.0)"
         )
     target_of = tuple(config.data.target_of)
-    rate = config.optimizer
     net = dict(config.net)
     if isinstance(net.get("dtype"), str):
         net["dtype"] = jnp.dtype(net["dtype"])
@@ -237,15 +236,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
             moment_exchange=None if exchange is None else exchange.kind,
             **net,
         ),
-        settings=PlayerSettings(
-            optimizer(
-                rate.kind,
-                schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup),
-                clip_norm=rate.clip_norm or None,
-                weight_decay=rate.weight_decay,
-            ),
-            ema_decay=rate.ema_decay or None,
-        ),
+        settings=player_settings(config.optimizer, config.steps),
         augmentation=policy,
         synthesis=None
         if probability <= 0

@@ -11,7 +11,8 @@ from jaxmedgen.nets.plane_encoders import PlaneEncoders
 from jaxmedgen.nets.volume_coding import StridedEncoder, VolumeDecoder
 from jaxmedgen.systems.shape.hcvae_task import PlaneTask
 from jaxmedgen.train.objectives import PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.optim import schedule
+from jaxmedgen.train.players import player_settings
 
 
 def task(config: Any, info: DatasetInfo) -> PlaneTask:
@@ -67,7 +68,4 @@ def player(config: Any, active: Any = None) -> PlayerSettings:
     rate = config.optimizer
     steps = schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup)
     rates = steps if active is None else lambda step: active(step) * steps(step)
-    return PlayerSettings(
-        optimizer(rate.kind, rates, clip_norm=rate.clip_norm or None, b1=rate.b1, b2=rate.b2),
-        ema_decay=rate.ema_decay or None,
-    )
+    return player_settings(rate, config.steps, rates)

@@ -34,7 +34,8 @@ from jaxmedgen.losses.variational import gaussian_kl, warm_up
 from jaxmedgen.nets.label_autoencoder import LabelAutoencoder
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.optim import schedule
+from jaxmedgen.train.players import player_settings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
 
@@ -181,12 +182,7 @@ def build(config: Any, info: DatasetInfo) -> LabelVae:
         net["dtype"] = jnp.dtype(net["dtype"])
     return LabelVae(
         net=LabelAutoencoder(shape=label_shape(config), classes=info.num_classes, **net),
-        settings=PlayerSettings(
-            optimizer(
-                rate.kind, learning_rate(rate, config.steps), clip_norm=rate.clip_norm or None
-            ),
-            ema_decay=rate.ema_decay or None,
-        ),
+        settings=player_settings(rate, config.steps, learning_rate(rate, config.steps)),
         beta=criterion.beta,
         reconstruction=criterion.reconstruction,
         capacity=None if criterion.capacity < 0 else criterion.capacity,

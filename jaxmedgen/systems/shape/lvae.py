@@ -27,7 +27,7 @@ from jaxmedgen.losses.variational import dimensions_in_use, gaussian_kl, warm_up
 from jaxmedgen.nets.ladder import LadderOutputs, LadderVAE, ShapePredictor
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, shape_loss
-from jaxmedgen.systems.shape.lvae_parts import ladder_nets, player_settings, shape_augmentation
+from jaxmedgen.systems.shape.lvae_parts import ladder_nets, player, shape_augmentation
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
@@ -295,8 +295,8 @@ def build(config: Any, info: DatasetInfo) -> LadderShapeVae:
     return LadderShapeVae(
         net=net,
         predictor=predictor,
-        settings=player_settings(rate, int(rate.share * config.steps)),
-        predictor_settings=player_settings(rate, config.steps),
+        settings=player(rate, int(rate.share * config.steps)),
+        predictor_settings=player(rate, config.steps),
         criterion=ShapeCriterion(**criterion),
         augmentation=shape_augmentation(config),
     )

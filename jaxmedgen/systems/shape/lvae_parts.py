@@ -9,7 +9,7 @@ from jaxmedgen.augment.shape_masks import ShapeAugmentation
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.nets.ladder import LadderVAE, ShapePredictor
 from jaxmedgen.train.objectives import PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.players import player_settings
 
 AUGMENTATIONS = {"none": None, "shapes": ShapeAugmentation()}
 """By ``config.augment.preset``."""
@@ -49,19 +49,15 @@ def shape_augmentation(config: Any) -> ShapeAugmentation | None:
     return AUGMENTATIONS[preset]
 
 
-def player_settings(rate: Any, steps: int) -> PlayerSettings:
-    """Optimiser of a player.
+def player(rate: Any, steps: int) -> PlayerSettings:
+    """Optimiser of a player; the schedule ``steps`` multiplies the rate at every boundary.
 
     Args:
         rate: the ``optimizer`` group of a configuration.
         steps: that the player is trained.
     """
-    if rate.schedule == "steps":
-        values = dict(zip(rate.boundaries, rate.factors))
-        learning_rate = optax.piecewise_constant_schedule(rate.learning_rate, values)
-    else:
-        learning_rate = schedule(rate.schedule, rate.learning_rate, steps, rate.warmup)
-    return PlayerSettings(
-        optimizer(rate.kind, learning_rate, clip_norm=rate.clip_norm or None),
-        ema_decay=rate.ema_decay or None,
-    )
+    if rate.schedule != "steps":
+        return player_settings(rate, steps)
+    values = dict(zip(rate.boundaries, rate.factors))
+    learning_rate = optax.piecewise_constant_schedule(rate.learning_rate, values)
+    return player_settings(rate, steps, learning_rate)

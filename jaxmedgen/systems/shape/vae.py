@@ -13,7 +13,7 @@ second term nor noise. Principal components are in `component_model`.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,30 +32,14 @@ from jaxmedgen.nets.conditional_vae import ConditionalVae
 from jaxmedgen.nets.gaussian_heads import ConditionEmbed, check_classes
 from jaxmedgen.nets.variational import sample_gaussian
 from jaxmedgen.systems.base import PlayerVariables
-from jaxmedgen.systems.shape.vae_criterion import Criterion
+from jaxmedgen.systems.shape.vae_criterion import Bounds, Criterion
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.players import player_settings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
 
 PLAYER = "vae"
 LEVEL = "z"
-
-
-class Bounds(NamedTuple):
-    """Of each sample, in nats.
-
-    Attributes:
-        elbo: mean over the draws.
-        iwae: importance-weighted bound of all draws.
-        log_likelihood: ``E_q log p(x|z)``, mean over the draws.
-        kl: of each latent dimension.
-    """
-
-    elbo: Float[Array, " b"]
-    iwae: Float[Array, " b"]
-    log_likelihood: Float[Array, " b"]
-    kl: Float[Array, " b d"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +242,7 @@ def build(config: Any, info: DatasetInfo) -> Vae:
     Raises:
         ValueError: settings that do not fit each other or the data.
     """
-    model, condition, rate = config.model, config.condition, config.optimizer
+    model, condition = config.model, config.condition
     kinds, keys = tuple(condition.kinds), tuple(condition.names)
     if len(kinds) != len(keys):
         raise ValueError(f"condition.kinds={kinds} and condition.names={keys}: give one kind a key")
@@ -291,14 +275,7 @@ def build(config: Any, info: DatasetInfo) -> Vae:
     )
     return Vae(
         net=net,
-        settings=PlayerSettings(
-            optimizer(
-                rate.kind,
-                schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup),
-                clip_norm=rate.clip_norm or None,
-            ),
-            ema_decay=rate.ema_decay or None,
-        ),
+        settings=player_settings(config.optimizer, config.steps),
         criterion=Criterion(**config.criterion),
         stochastic=model.stochastic,
         condition_keys=keys,

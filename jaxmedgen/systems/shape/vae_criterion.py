@@ -1,7 +1,8 @@
-"""What a VAE of images minimises: the reconstruction loss, its likelihood, the weights."""
+"""What a VAE of images minimises: the reconstruction loss, its likelihood, the weights, bounds."""
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, Float
@@ -15,6 +16,22 @@ from jaxmedgen.losses.reconstruction import (
 )
 
 RECONSTRUCTIONS = (*KINDS, "gaussian")
+
+
+class Bounds(NamedTuple):
+    """Of each sample, in nats.
+
+    Attributes:
+        elbo: mean over the draws.
+        iwae: importance-weighted bound of all draws.
+        log_likelihood: ``E_q log p(x|z)``, mean over the draws.
+        kl: of each latent dimension.
+    """
+
+    elbo: Float[Array, " b"]
+    iwae: Float[Array, " b"]
+    log_likelihood: Float[Array, " b"]
+    kl: Float[Array, " b d"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,8 +65,8 @@ def jaxmedgen_step(
     from jaxmedgen.data.sources import DatasetInfo
     from jaxmedgen.losses.variational import gaussian_kl
     from jaxmedgen.systems.base import build_system
-    from jaxmedgen.systems.shape.lvae import PREDICTOR, VAE
     from jaxmedgen.systems.shape.lvae_criterion import soft_dice
+    from jaxmedgen.systems.shape.lvae_levels import PREDICTOR, VAE
     from jaxmedgen.train.step import make_step
 
     config = load_config("lvae:cpu" if args.model == "ladder" else "lvae:cpu,arm=vae64")

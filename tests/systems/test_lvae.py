@@ -15,8 +15,8 @@ from jaxmedgen.data.sources import ArraySource, subset
 from jaxmedgen.experiments.evaluation import loss_validator
 from jaxmedgen.experiments.shape_generation import batch_of
 from jaxmedgen.systems import base, latent
-from jaxmedgen.systems.shape.lvae import PREDICTOR, VAE
 from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, shape_loss
+from jaxmedgen.systems.shape.lvae_levels import PREDICTOR, VAE
 from jaxmedgen.train.interrupt import StopSignal
 from jaxmedgen.train.objectives import LossInputs
 from jaxmedgen.train.parallel import ParallelSettings

@@ -71,7 +71,8 @@ def jaxmedgen_step(args: argparse.Namespace) -> tuple[Callable[[], float], float
     from flax.traverse_util import flatten_dict
 
     from jaxmedgen.augment.mixing import one_hot
-    from jaxmedgen.systems.synthesis.conditional_gan import DISCRIMINATOR, GENERATOR
+    from jaxmedgen.systems.synthesis.conditional_gan import DISCRIMINATOR
+    from jaxmedgen.systems.synthesis.rendering import GENERATOR
     from jaxmedgen.train.step import make_step
 
     system = _system(args.size)

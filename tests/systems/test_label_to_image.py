@@ -11,7 +11,8 @@ from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.systems import base
-from jaxmedgen.systems.synthesis.conditional_gan import DISCRIMINATOR, FEATURES, GENERATOR
+from jaxmedgen.systems.synthesis.conditional_gan import DISCRIMINATOR, FEATURES
+from jaxmedgen.systems.synthesis.rendering import GENERATOR
 from jaxmedgen.train.parallel import ParallelSettings
 from jaxmedgen.train.step import make_step
 from tests.train.test_parallel import run as parallel_run

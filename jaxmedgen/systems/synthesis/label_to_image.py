@@ -18,13 +18,9 @@ from jaxmedgen.nets.style import StyleEncoder, StyleNet
 from jaxmedgen.nets.synthesizer import Synthesizer
 from jaxmedgen.nets.unet import UNet
 from jaxmedgen.nets.vgg import Vgg
-from jaxmedgen.systems.synthesis.conditional_gan import (
-    DISCRIMINATOR,
-    FEATURES,
-    GENERATOR,
-    LabelToImageGan,
-)
+from jaxmedgen.systems.synthesis.conditional_gan import DISCRIMINATOR, FEATURES, LabelToImageGan
 from jaxmedgen.systems.synthesis.feature_maps import FeatureMaps
+from jaxmedgen.systems.synthesis.rendering import GENERATOR
 from jaxmedgen.systems.synthesis.weights import Weights
 from jaxmedgen.train.objectives import PlayerSettings
 from jaxmedgen.train.optim import optimizer, schedule

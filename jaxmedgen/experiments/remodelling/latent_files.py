@@ -7,22 +7,26 @@ subjects.
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
 
 from jaxmedgen.data.atomic import write_table
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.shape_folder import TABLE
-from jaxmedgen.data.sources import DatasetInfo, Source
+from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.experiments.remodelling import pictures
 from jaxmedgen.experiments.remodelling.navigation import walk
+from jaxmedgen.experiments.remodelling.placed_subjects import (
+    CHUNK,
+    Subjects,
+    class_number,
+    place_subjects,
+)
 from jaxmedgen.experiments.remodelling.population import class_shapes, draw_class
 from jaxmedgen.experiments.remodelling.wall_files import write_shape, write_walls
-from jaxmedgen.experiments.shape_generation import batch_of, in_chunks, level_noise
+from jaxmedgen.experiments.shape_generation import in_chunks, level_noise
 from jaxmedgen.metrics.laplacian_eigenmaps import laplacian_eigenmap
 from jaxmedgen.report.pictures import montage, save_png
 from jaxmedgen.systems.base import PlayerVariables
@@ -31,23 +35,6 @@ from jaxmedgen.train.environment import write_json
 
 METHODS = ("navigate", "space", "kde")
 """Beside a class as ``--condition`` with any of the methods that draw."""
-_CHUNK = 50
-
-
-class Subjects(NamedTuple):
-    """Subjects as the topmost level has them.
-
-    Attributes:
-        names: of the cases.
-        latents: posterior means ``[n, d]``.
-        target: classes.
-        probability: of class 1.
-    """
-
-    names: Sequence[str]
-    latents: Float[np.ndarray, "n d"]
-    target: Int[np.ndarray, " n"]
-    probability: Float[np.ndarray, " n"]
 
 
 def write_latents(
@@ -100,32 +87,6 @@ def write_latents(
             f"--method prior, kde or {system.top}"
         )
     return write_class(info, system, variables, seen, names, output, count, seed, method, condition)
-
-
-def place_subjects(system: Any, variables: PlayerVariables, source: Source) -> Subjects:
-    """Encodes and classifies the subjects of a source."""
-
-    @jax.jit
-    def look(variables, batch):
-        mean, _ = system.encode_levels(variables, batch)[system.top]
-        return mean, jax.nn.softmax(system.scores(variables, mean))[:, 1]
-
-    batch = batch_of(source, range(len(source)))
-    target = np.asarray(batch["target"])
-    found = in_chunks(lambda part: look(variables, part), {"image": batch["image"]}, chunk=_CHUNK)
-    return Subjects(source.info.case_names, found[0], target, found[1])
-
-
-def class_number(condition: str, names: Sequence[str]) -> int:
-    """The class that a name or a number means.
-
-    Raises:
-        ValueError: neither of a class.
-    """
-    for number, name in enumerate(names):
-        if condition.lower() in (name.lower(), str(number)):
-            return number
-    raise ValueError(f"--condition {condition}: choose one of {', '.join(names)}, or its number")
 
 
 def write_class(
@@ -183,7 +144,7 @@ def write_class(
         lambda part, keys: make(variables, part["z"], keys),
         {"z": jnp.asarray(z, jnp.float32)},
         keys,
-        chunk=_CHUNK,
+        chunk=CHUNK,
     )
     table = []
     for number, shape in enumerate(shapes):

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from jaxmedgen.data import regrid
+from jaxmedgen.data.normalization import NORMALIZATIONS, foreground_statistics, normalize
 from jaxmedgen.data.regrid import GridMap
-
-NORMALIZATIONS = ("zscore", "ct", "minmax", "percentile", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Preprocessing:
                     "'ct' normalisation needs foreground intensities: give labels, or set "
                     "ct_statistics=((low, high, mean, deviation),)"
                 )
-            statistics = tuple(_ct_statistics(x) for x in intensities)
+            statistics = tuple(foreground_statistics(x) for x in intensities)
         return dataclasses.replace(self, spacing=spacing, ct_statistics=statistics)
 
     def grid_map(
@@ -223,39 +222,9 @@ class Preprocessing:
         """Normalised channels, float32.
 
         Raises:
-            ValueError: the number of settings is not that of channels, or a channel is constant.
+            ValueError: as `normalization.normalize`.
         """
-        channels = image.shape[-1]
-        names = self.normalization
-        names = (names,) * channels if isinstance(names, str) else names
-        if len(names) != channels:
-            raise ValueError(f"{len(names)} normalizations for {channels} image channels")
-        if self.needs_ct_statistics():
-            raise ValueError("'ct' normalisation lacks ct_statistics: call fit() first")
-        result = np.empty(image.shape, np.float32)
-        for c, name in enumerate(names):
-            low, high, shift, scale = self._transfer(name, image[..., c], c)
-            if not scale > 0:
-                raise ValueError(f"image channel {c} is constant: {name!r} cannot scale it")
-            result[..., c] = (np.clip(image[..., c], low, high) - shift) / scale
-        return result
-
-    def _transfer(self, name: str, x: np.ndarray, c: int) -> tuple[float, float, float, float]:
-        """Clip limits, shift and scale of one channel."""
-        infinity = float("inf")
-        if name == "zscore":
-            values = x[x != 0]
-            values = (values if values.size else x).astype(np.float64)
-            return -infinity, infinity, float(values.mean()), float(values.std())
-        if name == "ct":
-            statistics = self.ct_statistics
-            return statistics[c if len(statistics) > 1 else 0]
-        if name == "minmax":
-            return -infinity, infinity, float(x.min()), float(x.max()) - float(x.min())
-        if name == "percentile":
-            low, high = (float(v) for v in np.percentile(x, (0.5, 99.5)))
-            return low, high, low, high - low
-        return -infinity, infinity, 0.0, 1.0
+        return normalize(image, self.normalization, self.ct_statistics)
 
 
 def invert_label(label: Int[np.ndarray, "*t"], grid: GridMap) -> Int[np.ndarray, "*s"]:
@@ -282,12 +251,6 @@ def invert_image(image: Float[np.ndarray, "*t c"], grid: GridMap) -> Float[np.nd
     """An image (or any float channels) on the original (RAS+) grid; its lowest value outside."""
     lowest = image.min(axis=tuple(range(image.ndim - 1)))
     return regrid.resample_image(image, grid.inverse(), order=1, fill=lowest)
-
-
-def _ct_statistics(values: np.ndarray) -> tuple[float, float, float, float]:
-    values = np.asarray(values, np.float64)
-    low, high = np.percentile(values, (0.5, 99.5))
-    return float(low), float(high), float(values.mean()), float(values.std())
 
 
 def nonzero_box(image: Shaped[np.ndarray, "*s c"]) -> list[slice] | None:

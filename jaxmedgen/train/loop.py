@@ -23,6 +23,7 @@ from jaxmedgen.train.parallel import Parallel
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.state import TrainState
 from jaxmedgen.train.step import make_step
+from jaxmedgen.train.throughput import Throughput
 from jaxmedgen.train.trainable import (
     FitResult,
     LoopSettings,
@@ -160,17 +161,16 @@ class _Run:
             accumulate=settings.accumulate,
         )
         compiled = None
-        waited, since, window = 0.0, time.perf_counter(), self.step
+        speed = Throughput(settings.batch_size, self.step)
         with device_prefetch(self.stream, self.parallel.put) as batches:
             while not settings.finished(self.step, self.best):
-                before = time.perf_counter()
-                batch, ids, after = next(batches)
-                waited += time.perf_counter() - before
+                with speed.waiting():
+                    batch, ids, after = next(batches)
                 if compiled is None:
                     progress.note("compiling the step")
                     compiled = self._compile(step_function, state, batch)
                     progress.note("")
-                    since, waited, window = time.perf_counter(), 0.0, self.step
+                    speed.restart(self.step)
                 self._profile()
                 state, metrics = compiled(state, batch)
                 self.step += 1
@@ -184,16 +184,10 @@ class _Run:
                     self.log.write(self.step, "train", means)
                     for warning in self.watch.add(self.step, means):
                         progress.say(f"step {self.step}: {warning}")
-                    seconds = time.perf_counter() - since
-                    count = self.step - window
-                    timing = {
-                        "samples_per_second": count * settings.batch_size / seconds,
-                        "seconds_per_step": seconds / count,
-                        "share_waiting_for_data": waited / seconds,
-                    }
+                    timing = speed.since_start(self.step)
                     self.log.write_timing(self.step, timing)
                     progress.metrics(self.step, means, timing)
-                    waited, since, window = 0.0, time.perf_counter(), self.step
+                    speed.restart(self.step)
                 progress.advance(self.step)
                 self._boundaries(state)
         if self.step < settings.steps:

@@ -6,8 +6,10 @@ import numpy as np
 
 from jaxmedgen.experiments.reproductions.record import (
     Claim,
+    Part,
     Reproduction,
     collect,
+    joined,
     update_page,
     write,
 )
@@ -68,3 +70,13 @@ def test_pages_show_the_thresholds_of_the_last_record(tmp_path):
     assert page.read_text() == "no marks\n"
     update_page(tmp_path / "toy.json", tmp_path / "missing.md")
     assert not (tmp_path / "missing.md").exists()
+
+
+def test_parts_are_joined_in_order():
+    claims = result(True).claims
+    parts = [Part(2.0, claims, "| x |", notes=("One.",)), Part(3.0, claims), Part(1.0, (), "| y |")]
+    found = joined(parts)
+    assert (found.seconds, found.claims, found.notes) == (6.0, 2 * claims, ("One.",))
+    assert found.table == "| x |\n\n| y |"
+    headed = joined([parts[0], parts[2]], ("First", "Second")).table
+    assert headed == "## First\n\n| x |\n\n## Second\n\n| y |"

@@ -6,7 +6,7 @@ equivariance are `gcnn_pose`, the talk's plot of Dice on truncated training sets
 """
 
 from jaxmedgen.experiments.reproductions.gcnn import sizes, textures
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, joined
 
 PARTS = {
     "Matched features and matched parameters": sizes,
@@ -23,14 +23,14 @@ PUBLISHED = {
 
 def reproduce(options: Options) -> Reproduction:
     """Runs both parts (finished trainings are taken over) and checks the claims."""
-    parts = {heading: module.run(options) for heading, module in PARTS.items()}
+    found = joined([module.run(options) for module in PARTS.values()], tuple(PARTS))
     return Reproduction(
         system="gcnn_unet",
         seeds=min(module.SEEDS for module in PARTS.values()),
-        seconds=sum(part.seconds for part in parts.values()),
-        claims=tuple(claim for part in parts.values() for claim in part.claims),
+        seconds=found.seconds,
+        claims=found.claims,
         published=PUBLISHED,
-        table="\n\n".join(f"## {heading}\n\n{part.table}" for heading, part in parts.items()),
-        pictures={name: image for part in parts.values() for name, image in part.pictures.items()},
-        notes=tuple(note for part in parts.values() for note in part.notes),
+        table=found.table,
+        pictures=found.pictures,
+        notes=found.notes,
     )

@@ -25,8 +25,7 @@ from jaxmedgen.experiments.ablation import labelled_subjects
 from jaxmedgen.experiments.it_vae_arm import train_it_vae
 from jaxmedgen.experiments.reproductions import it_vae_factors as factors
 from jaxmedgen.experiments.reproductions import study
-from jaxmedgen.experiments.reproductions.it_vae_factors import Part
-from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part, Reproduction, joined
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
 from jaxmedgen.report.results import AblationResults
 from jaxmedgen.report.summary import score_matrix
@@ -77,19 +76,18 @@ def reproduce(options: Options) -> Reproduction:
     if options.data:
         parts.append(factors.digit_part(options))
     parts += [registration_part(options), augmentation_part(options)]
-    shown = {name: picture for part in parts for name, picture in part.pictures.items()}
-    notes = [note for part in parts for note in part.notes]
+    found, notes = joined(parts), ()
     if not options.data:
-        notes.append("Without --data (a folder of MNIST's files) the table of digits is left out.")
+        notes = ("Without --data (a folder of MNIST's files) the table of digits is left out.",)
     return Reproduction(
         system="it_vae",
         seeds=factors.GLYPH_SEEDS,
-        seconds=sum(part.seconds for part in parts),
-        claims=tuple(claim for part in parts for claim in part.claims),
+        seconds=found.seconds,
+        claims=found.claims,
         published=PUBLISHED,
-        table="\n\n".join(part.table for part in parts if part.table),
-        pictures=shown,
-        notes=tuple(notes),
+        table=found.table,
+        pictures=found.pictures,
+        notes=(*found.notes, *notes),
     )
 
 
@@ -120,7 +118,7 @@ def transformer_part() -> Part:
             found["determinant"] > 0,
         ),
     )
-    return Part(claims, "", time.perf_counter() - started)
+    return Part(time.perf_counter() - started, claims)
 
 
 def registration_part(options: Options) -> Part:
@@ -173,7 +171,7 @@ def registration_part(options: Options) -> Part:
         "| maps | group | Dice before | Dice after | deviation before | after "
         "| folded voxels, % | inverse error, voxels |\n" + "|" + "---|" * 8
     )
-    return Part(claims, header + "\n" + "\n".join(rows), seconds, shown)
+    return Part(seconds, claims, header + "\n" + "\n".join(rows), shown)
 
 
 def _group_row(name: str, part: str, size: int, found: groupwise.Agreement) -> str:
@@ -221,7 +219,7 @@ def augmentation_part(options: Options) -> Part:
     seconds = sum(run.seconds for run in results.runs) + sum(trained.values())
     notes = [SHARED_MODEL] + [WHY_NOT_MIXED] * (not all(claim.holds for claim in claims))
     shown = _deformed(options.workdir / "study" / "models")
-    return Part(tuple(claims), "\n".join(lines), seconds, shown, tuple(notes))
+    return Part(seconds, tuple(claims), "\n".join(lines), shown, tuple(notes))
 
 
 def _deformed(models: pathlib.Path) -> dict[str, np.ndarray]:

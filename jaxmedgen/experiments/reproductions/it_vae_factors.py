@@ -20,7 +20,7 @@ from jaxmedgen.data.phantoms import glyphs
 from jaxmedgen.experiments import disentangling
 from jaxmedgen.experiments import latent_pictures as pictures
 from jaxmedgen.experiments.disentangling import stack
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 from jaxmedgen.train.environment import write_json
 
@@ -55,17 +55,6 @@ PUBLISHED = {  # MNIST: ELBO, log p, D score
     "u-vitae": (-142, -143, 0.782),
     "c-vitae": (-139, -141, 0.884),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """What one part of the reproduction adds to the page."""
-
-    claims: tuple[Claim, ...]
-    table: str
-    seconds: float
-    pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def glyph_part(options: Options) -> Part:
@@ -106,7 +95,7 @@ def glyph_part(options: Options) -> Part:
     bound = mean("c-vitae", "elbo") - mean("vae", "elbo")
     claims.append(at_least("ELBO of C-VITAE less VAE, glyphs, nats", bound, 0.0))
     shown = _pictures(options, "glyphs", "", sources, GLYPH_STEPS)
-    return Part(tuple(claims), "\n".join(lines), seconds, shown, (SMALLER,))
+    return Part(seconds, tuple(claims), "\n".join(lines), shown, (SMALLER,))
 
 
 def digit_part(options: Options) -> Part:
@@ -143,7 +132,7 @@ def digit_part(options: Options) -> Part:
     )
     shown = _pictures(options, "mnist", options.data, sources, DIGIT_STEPS)
     notes = () if claims[2].holds else (ONE_SEED,)
-    return Part(tuple(claims), "\n".join(lines), seconds, shown, notes)
+    return Part(seconds, tuple(claims), "\n".join(lines), shown, notes)
 
 
 _NATS = ("elbo", "log_evidence")

@@ -66,6 +66,44 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """The outcome of one part of an experiment.
+
+    Attributes:
+        seconds: time of all its trainings and evaluations.
+        claims: what was checked.
+        table: Markdown.
+        pictures: PNG arrays by file name without ending.
+        notes: sentences.
+    """
+
+    seconds: float
+    claims: tuple[Claim, ...] = ()
+    table: str = ""
+    pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def joined(parts: Sequence[Part], headings: Sequence[str] = ()) -> Part:
+    """Several parts as one, in order.
+
+    Args:
+        parts: a picture's name occurs in one of them only.
+        headings: of their tables; none by default.
+    """
+    tables = [part.table for part in parts if part.table]
+    if headings:
+        tables = [f"## {name}\n\n{part.table}" for name, part in zip(headings, parts, strict=True)]
+    return Part(
+        seconds=sum(part.seconds for part in parts),
+        claims=tuple(claim for part in parts for claim in part.claims),
+        table="\n\n".join(tables),
+        pictures={name: picture for part in parts for name, picture in part.pictures.items()},
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Reproduction:
     """The outcome of one experiment.
 

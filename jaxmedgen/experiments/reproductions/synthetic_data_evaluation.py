@@ -5,7 +5,7 @@ renders label maps exactly as the real images are made. What fails with the orac
 that no better generator removes; what holds is the most that one can gain.
 """
 
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, joined
 from jaxmedgen.experiments.reproductions.synthetic import metrics_and_use, scar, usefulness
 from jaxmedgen.experiments.reproductions.synthetic.parts import SEEDS
 
@@ -42,15 +42,14 @@ WHAT = (
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the six experiments (finished trainings are taken over) and checks the claims."""
-    outcomes = {heading: part(options) for heading, part in PARTS.items()}
-    found = outcomes.values()
+    found = joined([part(options) for part in PARTS.values()], tuple(PARTS))
     return Reproduction(
         system="synthetic_data_evaluation",
         seeds=SEEDS,
-        seconds=sum(o.seconds for o in found),
-        claims=tuple(claim for o in found for claim in o.claims),
+        seconds=found.seconds,
+        claims=found.claims,
         published=PUBLISHED,
-        table="\n\n".join(f"## {heading}\n\n{o.table}" for heading, o in outcomes.items()),
-        pictures={name: picture for o in found for name, picture in o.pictures.items()},
-        notes=(WHAT, *(note for o in found for note in o.notes)),
+        table=found.table,
+        pictures=found.pictures,
+        notes=(WHAT, *found.notes),
     )

@@ -4,7 +4,7 @@ The source (J. J. Cerrolaza, "Variational autoencoders for medical imaging", AIS
 a VAE is for without numbers; the claims make its sentences measurable.
 """
 
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, joined
 from jaxmedgen.experiments.reproductions.shape_vae import conditions
 from jaxmedgen.experiments.reproductions.shape_vae.masks import mask_part
 from jaxmedgen.experiments.reproductions.shape_vae.models import SEEDS, STEPS, UNITS
@@ -33,13 +33,14 @@ def reproduce(options: Options) -> Reproduction:
     """Runs everything that is not finished yet and checks the claims."""
     parts = [linear_part(options), mask_part(options), ellipse_part(options)]
     parts.append(conditions.condition_part(options))
+    found = joined(parts)
     return Reproduction(
         system="vae",
         seeds=SEEDS,
-        seconds=sum(part.seconds for part in parts),
-        claims=tuple(claim for part in parts for claim in part.claims),
+        seconds=found.seconds,
+        claims=found.claims,
         published={"all": "none: the talk gives no numbers for this part"},
-        table="\n\n".join(part.table for part in parts),
-        pictures={name: shown for part in parts for name, shown in part.pictures.items()},
-        notes=(*(note for part in parts for note in part.notes), SMALLER, CHOSEN, phantom_note()),
+        table=found.table,
+        pictures=found.pictures,
+        notes=(*found.notes, SMALLER, CHOSEN, phantom_note()),
     )

@@ -1,8 +1,5 @@
 """What the parts share: networks as arms of a study, studies in folders, trained networks."""
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -10,32 +7,13 @@ from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import Sources
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.study import Study
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
 from jaxmedgen.report.results import AblationResults
 from jaxmedgen.report.summary import Summary, score_matrix, summarise
 
 _OF_THE_STUDY = ("base_filters", "depth", "norm", "dropout", "dtype", "remat")
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """The outcome of one part, as `record.Reproduction` takes it.
-
-    Attributes:
-        seconds: time of all its trainings and evaluations.
-        claims: what was checked.
-        table: Markdown.
-        pictures: PNG arrays by file name without ending.
-        notes: sentences.
-    """
-
-    seconds: float
-    claims: tuple[Claim, ...] = ()
-    table: str = ""
-    pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def settings(options: Options, arm: str = "baseline", **own: str) -> ConfigDict:

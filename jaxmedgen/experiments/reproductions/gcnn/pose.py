@@ -17,8 +17,8 @@ from jaxtyping import Float
 
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.data.sources import Record
-from jaxmedgen.experiments.reproductions.gcnn.parts import Part, settings, spread
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.gcnn.parts import settings, spread
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.metrics.equivariance import equivariance_errors
 from jaxmedgen.metrics.segmentation import dice_per_class

@@ -9,14 +9,13 @@ import numpy as np
 
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.experiments.reproductions.gcnn.parts import (
-    Part,
     difference,
     network,
     settings,
     size_table,
     study,
 )
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.metrics.statistics import mean_interval
 from jaxmedgen.report.results import AblationResults
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import Sources
-from jaxmedgen.experiments.reproductions.gcnn.parts import Part
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.systems.base import CanClassify, PlayerVariables
 from jaxmedgen.train.environment import write_json

@@ -5,14 +5,13 @@ Tissues and a tumour in two contrasts, as small as a processor affords.
 
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.experiments.reproductions.gcnn.parts import (
-    Part,
     difference,
     network,
     settings,
     size_table,
     study,
 )
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.report.figures import budget_picture
 from jaxmedgen.report.results import AblationResults
 

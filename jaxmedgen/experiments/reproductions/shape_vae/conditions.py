@@ -9,10 +9,9 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.phantoms.digit_masks import CLASSES
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.shape_vae import models
 from jaxmedgen.experiments.reproductions.shape_vae.models import (
-    Part,
     convolutional,
     dense,
     table,
@@ -77,7 +76,7 @@ def condition_part(options: Options) -> Part:
         + table("prior | accuracy | classes permuted | ELBO, nats | KL, nats", rows)
     )
     seconds = judge.seconds + sum(m.seconds for m in found.values())
-    return Part(claims, text, seconds, {"conditions": _picture(found["cvae-learned"])})
+    return Part(seconds, claims, text, {"conditions": _picture(found["cvae-learned"])})
 
 
 def _classifier_config() -> ConfigDict:

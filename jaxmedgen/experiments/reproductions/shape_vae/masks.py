@@ -6,11 +6,10 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.shape_vae import models
 from jaxmedgen.experiments.reproductions.shape_vae.models import (
     SEEDS,
-    Part,
     dense,
     scheduled,
     spread,
@@ -78,7 +77,7 @@ def mask_part(options: Options) -> Part:
         collapse,
     )
     seconds = sum(m.seconds for each in found.values() for m in each) + extra
-    return Part(claims, f"{text}\n\n{bound_table}", seconds, _pictures(found, curves), (watched,))
+    return Part(seconds, claims, f"{text}\n\n{bound_table}", _pictures(found, curves), (watched,))
 
 
 def _distortion(model: TrainedModel) -> float:

@@ -1,6 +1,5 @@
 """Trained models of ``bin/reproduce vae``, and their numbers on held-out masks."""
 
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import Sources, build_sources
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.reproductions.trained_model import (
     TrainedModel,
     overridden,
@@ -28,17 +27,6 @@ UNITS = 400
 time a step."""
 CONV_WIDTHS = (16, 32, 32)
 """Channels of the convolutions where dense layers will not do: half the sheet's."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """What one part adds to the page."""
-
-    claims: tuple[Claim, ...]
-    table: str
-    seconds: float
-    pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def dense(argument: str, seed: int, settings: Mapping[str, str] | None = None) -> ConfigDict:

@@ -12,12 +12,11 @@ from jaxmedgen.experiments.linear_vae import (
     linear_config,
     optimum,
 )
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.shape_vae import models
 from jaxmedgen.experiments.reproductions.shape_vae.models import (
     CONV_WIDTHS,
     SEEDS,
-    Part,
     convolutional,
     dense,
     spread,
@@ -65,7 +64,7 @@ def linear_part(options: Options) -> Part:
         f"{float(np.exp(model.variables[PLAYER]['params']['log_deviation'])):.3f} against "
         f"{float(np.sqrt(best.noise)):.3f}."
     )
-    return Part(claims, text, model.seconds)
+    return Part(model.seconds, claims, text)
 
 
 def ellipse_part(options: Options) -> Part:
@@ -130,7 +129,7 @@ def ellipse_part(options: Options) -> Part:
         ),
     )
     pictures = {"ellipses": image_rows([shown[k][:14] for k in ("truth", "PCA", "VAE", "samples")])}
-    return Part(claims, text, seconds + extra, pictures)
+    return Part(seconds + extra, claims, text, pictures)
 
 
 def _convolutions(options: Options) -> tuple[dict[str, list[dict[str, float]]], float]:

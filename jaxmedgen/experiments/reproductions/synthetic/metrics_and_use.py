@@ -11,9 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.sources import in_memory, relabel
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.synthetic.parts import (
-    Outcome,
     difference,
     run,
     scores,
@@ -40,7 +39,7 @@ _SHOWN = ("fid", "fid_infinity", "kid", "precision", "recall", "density", "cover
           "inception_score", "pairwise_ms_ssim")  # fmt: skip
 
 
-def agreement(options: Options) -> Outcome:
+def agreement(options: Options) -> Part:
     """Generators of known quality: realism of their images, Dice of segmenters of them."""
     made = setting(options, "agreement")
     results = run(options, made, "agreement", lambda n: True, "40 hearts, vendors A and B")
@@ -101,7 +100,7 @@ def agreement(options: Options) -> Outcome:
         f"Inception score of the collapsed generator over the sound one's: {sure:.2f}.",
         *(f"{name}: {text}." for name, texts in read.items() for text in texts),
     )
-    return Outcome(
+    return Part(
         results.total_seconds + time.perf_counter() - started,
         claims,
         table(results, ("A", "B"), REAL) + "\n\n" + _realism_table(measures),

@@ -1,14 +1,14 @@
 """What the parts share: an experiment's results, its claims by group of cases, its table."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments.reproductions.record import Claim, Options
 from jaxmedgen.experiments.synthetic.running import run_experiment, setting_of
-from jaxmedgen.experiments.synthetic.setting import Part, Setting
+from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
 from jaxmedgen.metrics.statistics import PairedDifference, holm, paired_difference, wilcoxon_test
 from jaxmedgen.report.page import write_report
@@ -17,25 +17,6 @@ from jaxmedgen.report.results import AblationResults, save_results
 from jaxmedgen.report.summary import score_matrix
 
 SEEDS = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One part, as `record.Reproduction` takes it.
-
-    Attributes:
-        seconds: of all its trainings and evaluations.
-        claims: what was checked.
-        table: Markdown.
-        pictures: PNG arrays by file name without ending.
-        notes: sentences.
-    """
-
-    seconds: float
-    claims: tuple[Claim, ...] = ()
-    table: str = ""
-    pictures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def setting(options: Options, experiment: str, **own: str) -> Setting:
@@ -59,7 +40,7 @@ def run(
 ) -> AblationResults:
     """The chosen arms of an experiment; writes its report beside the runs."""
     parts = [
-        Part({name: arm for name, arm in part.arms.items() if wanted(name)}, part.budgets)
+        dataclasses.replace(part, arms={n: arm for n, arm in part.arms.items() if wanted(n)})
         for part in EXPERIMENTS[experiment](made)
     ]
     results = run_experiment(

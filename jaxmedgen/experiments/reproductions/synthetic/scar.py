@@ -1,7 +1,7 @@
 """Claim 5: a cascade against one network for scar, with and without synthetic images."""
 
-from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.reproductions.synthetic.parts import SEEDS, Outcome, at_least, setting
+from jaxmedgen.experiments.reproductions.record import Options, Part
+from jaxmedgen.experiments.reproductions.synthetic.parts import SEEDS, at_least, setting
 from jaxmedgen.experiments.synthetic.scar import run_scar
 from jaxmedgen.experiments.synthetic.scar_report import (
     scar_difference,
@@ -24,7 +24,7 @@ WHY = (
 )
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> Part:
     """Late-enhancement slices of 8 subjects, four arms."""
     made = setting(options, "scar", experiment__ratios="(3,)")
     results = run_scar(
@@ -48,7 +48,7 @@ def run(options: Options) -> Outcome:
             0.02,
         ),
     )
-    return Outcome(
+    return Part(
         seconds=sum(run["seconds"] for runs in results.values() for run in runs),
         claims=claims,
         table=scar_table(results, test),

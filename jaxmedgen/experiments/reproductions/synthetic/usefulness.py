@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from jaxmedgen.experiments.reproductions.record import Claim, Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.synthetic.parts import (
-    Outcome,
     at_least,
     difference,
     run,
@@ -21,7 +20,7 @@ EQUIVALENT = 0.02
 DISEASES = ("NOR", "DCM", "HCM", "RV")
 
 
-def augmentation(options: Options) -> Outcome:
+def augmentation(options: Options) -> Part:
     """Eight real subjects of vendor A; vendor C is never seen, in no style either."""
     made = setting(options, "augmentation", experiment__ratios="(5,)")
     mixed = "real+synthetic 1:5"
@@ -54,7 +53,7 @@ def augmentation(options: Options) -> Outcome:
             gain_without_augmentation=bare.interval.mean,
         )
     )
-    return Outcome(
+    return Part(
         results.total_seconds,
         tuple(claims),
         table(results, ("A", "C"), REAL),
@@ -63,7 +62,7 @@ def augmentation(options: Options) -> Outcome:
     )
 
 
-def reduction(options: Options) -> Outcome:
+def reduction(options: Options) -> Part:
     """All 40 real subjects of vendors A and B, a fifth of them, and none."""
     made = setting(options, "reduction", experiment__fractions="(1.0, 0.2)")
     results = run(
@@ -109,10 +108,10 @@ def reduction(options: Options) -> Outcome:
     )
     read = readings(Findings(retention_honest=honest, retention_full=filled))
     notes = (note, *(f"Reduction reads: {text}." for text in read))
-    return Outcome(results.total_seconds, claims, table(results, ("A", "B"), REAL), notes=notes)
+    return Part(results.total_seconds, claims, table(results, ("A", "B"), REAL), notes=notes)
 
 
-def domain_shift(options: Options) -> Outcome:
+def domain_shift(options: Options) -> Part:
     """Vendor A in training; synthetic images in the style of vendor C, its own, random ones."""
     made = setting(options, "domain_shift", experiment__ratios="(5,)")
     left_out = ("real+synthetic, vendor B", "real+synthetic, all vendors")
@@ -131,7 +130,7 @@ def domain_shift(options: Options) -> Outcome:
         Claim("3. part of the gap recovered by synthetic images in C's style", ">= 0.50",
               recovered, interval, bool(recovered >= 0.5)),
     )  # fmt: skip
-    return Outcome(
+    return Part(
         results.total_seconds,
         claims,
         table(results, tuple("ABCD"), REAL),
@@ -139,7 +138,7 @@ def domain_shift(options: Options) -> Outcome:
     )
 
 
-def pathology(options: Options) -> Outcome:
+def pathology(options: Options) -> Part:
     """Mostly healthy subjects in training, four diseases in the test."""
     made = setting(options, "pathology", experiment__ratios="(5,)")
     results = run(
@@ -165,7 +164,7 @@ def pathology(options: Options) -> Outcome:
         ),
         at_least("4. healthy hearts' Dice gained by pathology synthesis", healthy, -0.01),
     )
-    return Outcome(
+    return Part(
         results.total_seconds,
         claims,
         table(results, DISEASES, REAL),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxmedgen.data.phantoms.vendors import VENDORS
-from jaxmedgen.data.sources import DatasetInfo, Record, Source
+from jaxmedgen.data.sources import Record, Source, Wrapped
 
 TABLES = (".csv", ".json")
 
@@ -80,24 +80,14 @@ def vendor_names(vendors: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class OfVendors:
+class OfVendors(Wrapped):
     """Another source whose records have a ``vendor``, its number in `vendor_names`.
 
     Attributes:
-        source: the subjects.
         numbers: one a subject.
     """
 
-    source: Source
     numbers: tuple[int, ...]
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The parent's."""
-        return self.source.info
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         return {**self.source[index], "vendor": np.int32(self.numbers[index])}

@@ -5,23 +5,18 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmedgen.data.sources import DatasetInfo, Record, Source
+from jaxmedgen.data.sources import DatasetInfo, Record, Wrapped
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelImages:
+class LabelImages(Wrapped):
     """A label-only source that shows each foreground class as a channel of zeros and ones."""
-
-    source: Source
 
     @property
     def info(self) -> DatasetInfo:
         """The parent's info with the foreground classes as channels."""
         info = self.source.info
         return dataclasses.replace(info, channel_names=info.class_names[1:])
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         record = self.source[index]

@@ -9,29 +9,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxmedgen.data.sources import DatasetInfo, Record, Source
+from jaxmedgen.data.sources import Record, Source, Wrapped
 from jaxmedgen.data.splits import patient_of, ranked
 
 
 @dataclasses.dataclass(frozen=True)
-class SemiLabelled:
+class SemiLabelled(Wrapped):
     """Another source with ``has_mask`` (float32, 1 or 0) and empty labels where it is 0.
 
     Attributes:
-        source: the subjects.
         labelled: numbers of those whose label is known.
     """
 
-    source: Source
     labelled: frozenset[int]
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The parent's."""
-        return self.source.info
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         record, known = self.source[index], index in self.labelled

@@ -15,7 +15,7 @@ import numpy as np
 from jaxmedgen.augment.draws import Draw
 from jaxmedgen.augment.label_to_image import LabelToImage
 from jaxmedgen.augment.spatial import Spatial
-from jaxmedgen.data.sources import DatasetInfo, Record, Source
+from jaxmedgen.data.sources import DatasetInfo, Record, Wrapped
 
 FAMILIES: dict[str, dict[str, float]] = {
     "t1": {
@@ -59,16 +59,16 @@ _SPREAD = 0.04
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulatedScans:
+class SimulatedScans(Wrapped):
     """A label-only source with one simulated image a subject, a function of (seed, index).
 
+    Its class names are those of a family.
+
     Attributes:
-        source: label maps whose class names are those of a family.
         family: a key of `FAMILIES`.
         seed: of all images.
     """
 
-    source: Source
     family: str
     seed: int = 0
 
@@ -89,9 +89,6 @@ class SimulatedScans:
     def info(self) -> DatasetInfo:
         """The parent's info with the family as the one channel."""
         return dataclasses.replace(self.source.info, channel_names=(self.family,))
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         label = self.source[index]["label"]

@@ -4,6 +4,7 @@ A source knows nothing of training. `Source` is a protocol; folders, phantoms an
 implement it. `ArraySource` holds subjects in memory and `subset` selects some of them.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -80,6 +81,28 @@ class ArraySource:
 
 
 @dataclasses.dataclass(frozen=True)
+class Wrapped(abc.ABC):
+    """Another source whose records are read in another way, one for one.
+
+    Attributes:
+        source: the subjects.
+    """
+
+    source: Source
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The parent's, where a class does not change it."""
+        return self.source.info
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @abc.abstractmethod
+    def __getitem__(self, index: int) -> Record: ...
+
+
+@dataclasses.dataclass(frozen=True)
 class Subset:
     """Some subjects of another source, in the given order."""
 
@@ -112,16 +135,14 @@ def subset(source: Source, indices: Sequence[int]) -> Subset:
 
 
 @dataclasses.dataclass(frozen=True)
-class Relabelled:
+class Relabelled(Wrapped):
     """Another source whose label values are merged into coarser classes.
 
     Attributes:
-        source: the subjects.
         target_of: class of each label value of `source`.
         class_names: of the classes.
     """
 
-    source: Source
     target_of: tuple[int, ...]
     class_names: tuple[str, ...]
 
@@ -130,27 +151,14 @@ class Relabelled:
         """The parent's info with the new class names."""
         return dataclasses.replace(self.source.info, class_names=self.class_names)
 
-    def __len__(self) -> int:
-        return len(self.source)
-
     def __getitem__(self, index: int) -> Record:
         record = self.source[index]
         return {**record, "label": np.asarray(self.target_of, np.int32)[record["label"]]}
 
 
 @dataclasses.dataclass(frozen=True)
-class ImagesOnly:
+class ImagesOnly(Wrapped):
     """Another source whose records have their image and nothing else."""
-
-    source: Source
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The parent's."""
-        return self.source.info
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         return {"image": self.source[index]["image"]}
@@ -175,24 +183,14 @@ def relabel(source: Source, target_of: Sequence[int], class_names: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Checked:
+class Checked(Wrapped):
     """Another source whose records are checked as they are read.
 
     Attributes:
-        source: the subjects.
         check: raises a ValueError for a record that cannot be used.
     """
 
-    source: Source
     check: Callable[[Record], None]
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The parent's."""
-        return self.source.info
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         record = self.source[index]
@@ -223,18 +221,8 @@ def joined(sources: Sequence[Source]) -> ArraySource:
 
 
 @dataclasses.dataclass(frozen=True)
-class Standardized:
+class Standardized(Wrapped):
     """Another source whose images have mean 0 and standard deviation 1, channel by channel."""
-
-    source: Source
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The parent's."""
-        return self.source.info
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         record = self.source[index]

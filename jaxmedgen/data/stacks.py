@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmedgen.data.case_groups import groups_of
-from jaxmedgen.data.sources import DatasetInfo, Record, Source
+from jaxmedgen.data.sources import DatasetInfo, Record, Source, Wrapped
 from jaxmedgen.ops.slice_interpolation import interpolate_labels
 
 
@@ -44,26 +44,16 @@ def label_shape(config: Any) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Grouped:
+class Grouped(Wrapped):
     """Another source whose subjects belong to groups.
 
     Attributes:
-        source: the subjects.
         groups: one name a subject.
         phases_of: phase of each, or () where none is known.
     """
 
-    source: Source
     groups: tuple[str, ...]
     phases_of: tuple[str, ...] = ()
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The parent's."""
-        return self.source.info
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: int) -> Record:
         return self.source[index]

@@ -16,7 +16,8 @@ from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments import spade_arm as spade
 from jaxmedgen.experiments.arm import Arm, ArmInputs, ArmTraining, joined_arm
 from jaxmedgen.experiments.genseg_arm import train_genseg
-from jaxmedgen.experiments.it_vae_arm import train_it_vae, training_seconds
+from jaxmedgen.experiments.it_vae_arm import train_it_vae
+from jaxmedgen.experiments.model_training import model_seconds
 from jaxmedgen.experiments.paddit_arm import Kind, train_paddit
 from jaxmedgen.experiments.repainted_labels import repainted_subjects
 from jaxmedgen.experiments.rhvae_arm import synthetic_subjects
@@ -85,7 +86,7 @@ def latent_arm(description: str, mode: LatentMode, *, redrawn: bool = False) -> 
             progress=inputs.progress,
         )
         settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
-        return ArmTraining(settings, made, training_seconds(folder))
+        return ArmTraining(settings, made, model_seconds(folder))
 
     return Arm(description, prepare, joins=True)
 

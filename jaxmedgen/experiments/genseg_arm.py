@@ -8,24 +8,20 @@ or three dimensions.
 """
 
 import itertools
-import json
 import pathlib
 import time
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.augment.findings import AddedFindings
 from jaxmedgen.augment.presets import preset
-from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import DatasetInfo, Source, subset
+from jaxmedgen.data.sources import DatasetInfo, Source
 from jaxmedgen.data.unpaired import Pairs, Unpaired
-from jaxmedgen.experiments.training import model_steps, train
-from jaxmedgen.systems.base import build_system, evaluation_variables
+from jaxmedgen.experiments.model_training import keep_seconds, train_model
+from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.train.collapse import collapse_warnings
-from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.metrics_log import read_metrics
 from jaxmedgen.train.progress import Progress
 
@@ -34,7 +30,6 @@ _BATCH = 8
 _MULTIPLE = 8
 _SMALLEST = 16
 _LEAST_SHARE = 0.005
-_SECONDS = "seconds.json"
 
 
 def train_genseg(
@@ -79,20 +74,8 @@ def train_genseg(
         case_names=found.names,
     )
     made, pairs = _config(config, size, seed), Pairs(found, info)
-    system, nobody = build_system(made, info), subset(labelled, ())
-    cache = jax.config.jax_compilation_cache_dir
-    result = train(
-        made,
-        Sources(pairs, nobody, nobody, info),
-        system,
-        workdir,
-        cache=pathlib.Path(cache) if cache else None,
-        progress=progress,
-        name="genseg",
-    )
-    variables = evaluation_variables(result.state)
-    if not (workdir / _SECONDS).exists():
-        write_json(workdir / _SECONDS, time.perf_counter() - started)
+    system, variables = train_model(made, pairs, workdir, "genseg", info=info, progress=progress)
+    seconds = keep_seconds(workdir, started)
 
     def residual(keys, image):
         absence, presence = system.domain_names
@@ -109,7 +92,7 @@ def train_genseg(
         preset("none", labelled.info.spacing),
     )
     warnings = collapse_warnings(read_metrics(workdir / "metrics.jsonl", split="train"))
-    return transform, float(json.loads((workdir / _SECONDS).read_text())), warnings
+    return transform, seconds, warnings
 
 
 def rarest_class(labelled: Source) -> int:

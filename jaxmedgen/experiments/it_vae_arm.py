@@ -1,6 +1,5 @@
 """Deformations drawn from an IT-VAE of the labelled training subjects of one run."""
 
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -13,18 +12,16 @@ from ml_collections import ConfigDict
 from jaxmedgen import configuration
 from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
 from jaxmedgen.augment.presets import preset
-from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import ImagesOnly, Source, subset
+from jaxmedgen.data.sources import ImagesOnly, Source
 from jaxmedgen.data.sources import joined as joined_sources
-from jaxmedgen.experiments.training import model_steps, train
-from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
+from jaxmedgen.experiments.model_training import keep_seconds, train_model
+from jaxmedgen.experiments.training import model_steps
+from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
-from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.progress import Progress
 
 _STEPS = 600
 _BATCH = 8
-_SECONDS = "seconds.json"
 _GRID_SPACING = 8
 """Least distance of control points in voxels; there are at most 8 an axis."""
 
@@ -70,19 +67,11 @@ def train_it_vae(
     if unlabelled is not None:
         seen = joined_sources([ImagesOnly(labelled), unlabelled])
     made = _config(config, labelled, seed)
-    nobody = subset(seen, ())
-    system = build_system(made, seen.info)
-    sources = Sources(seen, nobody, nobody, seen.info)
-    # The study's folder of compiled programs, if there is one: seeds have the same program.
-    cache = jax.config.jax_compilation_cache_dir
-    cache = pathlib.Path(cache) if cache else None
-    result = train(made, sources, system, workdir, cache=cache, progress=progress, name="it_vae")
-    variables = evaluation_variables(result.state)
+    system, variables = train_model(made, seen, workdir, "it_vae", progress=progress)
     encode = jax.jit(lambda image: system.encode(variables, image)[0])
     found = [encode(jnp.asarray(seen[i]["image"])[None]) for i in range(len(seen))]
     posterior = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
-    if not (workdir / _SECONDS).exists():
-        write_json(workdir / _SECONDS, time.perf_counter() - started)
+    keep_seconds(workdir, started)
     if len(seen) == 1 and mode == "mixed":
         mode = "instance"
     redraw = _appearance(system, variables) if redrawn else None
@@ -103,11 +92,6 @@ def _appearance(system: ItVae, variables: PlayerVariables) -> Callable[[Array, A
         return net.apply(model, found.z_appearance, len(image), method="decode_appearance")[0]
 
     return redraw
-
-
-def training_seconds(workdir: pathlib.Path) -> float:
-    """What the finished training in a folder cost (its last call, if it was stopped)."""
-    return float(json.loads((workdir / _SECONDS).read_text()))
 
 
 def _config(config: ConfigDict, labelled: Source, seed: int) -> ConfigDict:

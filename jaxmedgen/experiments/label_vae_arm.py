@@ -7,20 +7,18 @@ training subjects show no new anatomy, maps between them do.
 import dataclasses
 import pathlib
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
-from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import ArraySource, Source, subset
+from jaxmedgen.data.sources import ArraySource, Source
 from jaxmedgen.data.stacks import Slices, read_stacks
 from jaxmedgen.experiments.label_space import LabelSpace, open_space
-from jaxmedgen.experiments.training import model_steps, train
+from jaxmedgen.experiments.model_training import train_model
+from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.metrics.plausibility import plausible_share
 from jaxmedgen.ops.latent_paths import SLICES, interpolate_latents
-from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.progress import Progress
 
 STEPS = 1000
@@ -105,20 +103,9 @@ def train_label_vae(
     padded = tuple(-(-n // 2**_STAGES) * 2**_STAGES for n in shape)
     maps = _padded(slices, shape, padded)
     made = _config(config, padded, seed)
-    system = build_system(made, maps.info)
-    nobody = subset(maps, ())
-    cache = jax.config.jax_compilation_cache_dir
-    result = train(
-        made,
-        Sources(maps, nobody, nobody, maps.info),
-        system,
-        workdir,
-        progress=progress,
-        cache=pathlib.Path(cache) if cache else None,
-        name="label VAE",
-    )
+    system, variables = train_model(made, maps, workdir, "label VAE", progress=progress)
     heart = tuple(names[1:4]) == _HEART
-    space = open_space(system, evaluation_variables(result.state), padded, heart)
+    space = open_space(system, variables, padded, heart)
     if volumes:
         wide = [dataclasses.replace(s, label=_pad(s.label, shape, padded)) for s in stacks]
         latents = np.stack([space.embed(stack, SLICES) for stack in wide])

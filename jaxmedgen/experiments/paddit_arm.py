@@ -22,8 +22,8 @@ from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.posterior import PosteriorAugmentation, PosteriorMode
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.augment.spatial import Spatial
-from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import ArraySource, Source, joined, subset
+from jaxmedgen.data.sources import ArraySource, Source, joined
+from jaxmedgen.experiments.model_training import alone
 from jaxmedgen.experiments.training import train
 from jaxmedgen.ops.control_grids import random_bspline_displacement
 from jaxmedgen.systems.base import PlayerVariables, System, build_system, evaluation_variables
@@ -153,13 +153,11 @@ def fit_model(
     """
     config = model_config(labelled, seed, kind)
     system = build_system(config, labelled.info)
-    nobody = subset(labelled, ())
     folder = workdir / (f"paddit-{kind}" if kind in ("map", "geodesic") else "paddit")
-    sources = Sources(labelled, nobody, nobody, labelled.info)
     start = time.perf_counter()
     result = train(
         config,
-        sources,
+        alone(labelled),
         system,
         folder,
         progress=progress,

@@ -15,11 +15,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
-from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import ArraySource, Source, subset
-from jaxmedgen.experiments.training import model_steps, train
+from jaxmedgen.data.sources import ArraySource, Source
+from jaxmedgen.experiments.model_training import train_model
+from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.ops.resize import resize
-from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.progress import Progress
 
 STEPS = 400
@@ -64,18 +63,7 @@ def synthetic_subjects(
     factor = max(1, math.ceil((math.prod(shape) / _VOXELS) ** (1 / len(shape))))
     seen = _coarse(labelled, factor)
     made = _config(config, seen, seed)
-    system = build_system(made, seen.info)
-    nobody = subset(seen, ())
-    cache = jax.config.jax_compilation_cache_dir
-    result = train(
-        made,
-        Sources(seen, nobody, nobody, seen.info),
-        system,
-        folder,
-        progress=progress,
-        cache=pathlib.Path(cache) if cache else None,
-        name="rhvae",
-    )
+    system, variables = train_model(made, seen, folder, "rhvae", progress=progress)
     channels = system.content.image_channels
 
     @jax.jit
@@ -85,7 +73,6 @@ def synthetic_subjects(
         label = jnp.argmax(large[..., channels:], -1).astype(jnp.int32)
         return large[..., :channels], label
 
-    variables = evaluation_variables(result.state)
     keys = jax.random.split(jax.random.key(seed), IMAGES * len(labelled)).reshape(-1, IMAGES)
     records, names = [], []
     for subject, few in enumerate(keys):

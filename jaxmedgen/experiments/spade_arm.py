@@ -6,7 +6,6 @@ slices in one style. A volumetric generator makes them whole.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -17,18 +16,16 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
-from jaxmedgen.data.build import Sources
 from jaxmedgen.data.image_slices import ImageSlices, thick_axis
-from jaxmedgen.data.sources import ArraySource, Source, joined, subset
+from jaxmedgen.data.sources import ArraySource, Source, joined
 from jaxmedgen.data.stacks import base_first
 from jaxmedgen.experiments.label_vae_arm import train_label_vae
+from jaxmedgen.experiments.model_training import keep_seconds, train_model
 from jaxmedgen.experiments.rendering import Draw, compiled, draw_image
-from jaxmedgen.experiments.training import model_steps, train
+from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.ops.percentiles import HIGH, LOW
 from jaxmedgen.ops.slice_interpolation import interpolate_labels
-from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.collapse import collapse_warnings
-from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.metrics_log import read_metrics
 from jaxmedgen.train.progress import Progress
 
@@ -37,7 +34,6 @@ IMAGES = 4
 """Synthetic images for each real one."""
 
 _BATCH = 8
-_SECONDS = "seconds.json"
 
 LabelDraws = Callable[[int], Sequence[Int[np.ndarray, "*s"]]]
 """``subject -> label maps`` on the subject's grid, `IMAGES` of them."""
@@ -83,23 +79,10 @@ def train_generator(
     flat = len(labelled.info.spacing) == 2 or volumetric
     shown = labelled if flat else ImageSlices(labelled)
     made = generator_config(config, shown, seed)
-    system = build_system(made, shown.info)
-    nobody = subset(shown, ())
-    cache = jax.config.jax_compilation_cache_dir
-    result = train(
-        made,
-        Sources(shown, nobody, nobody, shown.info),
-        system,
-        folder,
-        cache=pathlib.Path(cache) if cache else None,
-        progress=progress,
-        name="spade",
-    )
-    if not (folder / _SECONDS).exists():
-        write_json(folder / _SECONDS, time.perf_counter() - started)
-    seconds = float(json.loads((folder / _SECONDS).read_text()))
+    system, variables = train_model(made, shown, folder, "spade", progress=progress)
+    seconds = keep_seconds(folder, started)
     axis = None if flat else thick_axis(labelled.info.spacing)
-    draw = compiled(system, evaluation_variables(result.state), stylise=False)
+    draw = compiled(system, variables, stylise=False)
     warnings = collapse_warnings(read_metrics(folder / "metrics.jsonl", split="train"))
     return Generator(draw, axis, seconds, warnings)
 

@@ -12,7 +12,7 @@ from jaxmedgen.augment.spatial import sample_spatial
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.phantoms.population import Population
 from jaxmedgen.data.sources import ImagesOnly, in_memory, subset
-from jaxmedgen.experiments import it_vae_arm
+from jaxmedgen.experiments import it_vae_arm, model_training
 from jaxmedgen.experiments.arms import ARMS, ArmInputs, select_arms
 from jaxmedgen.train.metrics_log import read_metrics
 
@@ -120,9 +120,9 @@ def test_unlabelled_subjects_lend_their_perspective(prepared, monkeypatch, tmp_p
         "ablation", {"data.shape": str(_SHAPE), "parallel.data": "1", "model_steps": "1"}
     )
     monkeypatch.setattr(it_vae_arm, "_config", _quick(it_vae_arm._config))
-    shown, real = [], it_vae_arm.train
+    shown, real = [], model_training.train
     monkeypatch.setattr(
-        it_vae_arm,
+        model_training,
         "train",
         lambda config, sources, *rest, **keywords: (
             shown.append(sources) or real(config, sources, *rest, **keywords)

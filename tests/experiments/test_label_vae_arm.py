@@ -15,7 +15,7 @@ from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import in_memory, subset
 from jaxmedgen.data.stacks import Stack, read_stacks
-from jaxmedgen.experiments import label_vae_arm
+from jaxmedgen.experiments import label_vae_arm, model_training
 from jaxmedgen.experiments.label_files import LabelWishes, drawn_plausibly, write_subjects
 from jaxmedgen.experiments.label_space import LabelSpace
 from jaxmedgen.experiments.label_synthesis import (
@@ -67,7 +67,7 @@ def test_slices_of_any_size_give_slices_and_stacks_give_stacks(quick, tmp_path, 
     assert 0 <= made.min() and made.max() <= 7
     np.testing.assert_array_equal(made, sampler(np.random.default_rng(0), 3))
     assert (tmp_path / "slices" / "metrics.jsonl").is_file()
-    monkeypatch.setattr(label_vae_arm, "train", untrained)
+    monkeypatch.setattr(model_training, "train", untrained)
     stacks = in_memory(ShortAxisStacks(2, (32, 32)))
     sampler = label_vae_arm.train_label_vae(CONFIG, stacks, tmp_path / "stacks", 0)
     assert sampler(np.random.default_rng(0), 1).shape == (1, 32, 32, 32)

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.sources import subset
-from jaxmedgen.experiments import rhvae_arm
+from jaxmedgen.experiments import model_training, rhvae_arm
 from jaxmedgen.experiments.arms import ARMS
 from jaxmedgen.experiments.synthetic import generator_sources
 from jaxmedgen.metrics.geodesic_clusters import clusters_of, graph_distances
@@ -44,7 +44,7 @@ def test_subjects_are_drawn_on_the_grid_of_the_real_ones(monkeypatch, tmp_path):
 
         return types.SimpleNamespace(state=last(jax.random.key(0), batch))
 
-    monkeypatch.setattr(rhvae_arm, "train", untrained)
+    monkeypatch.setattr(model_training, "train", untrained)
     monkeypatch.setattr(rhvae_arm, "_VOXELS", 200)
     config = load_config("unet", {"parallel.data": "1"})
     made = rhvae_arm.synthetic_subjects(config, labelled, tmp_path, 0)
@@ -61,7 +61,7 @@ def test_subjects_are_drawn_on_the_grid_of_the_real_ones(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="no labelled subjects"):
         rhvae_arm.synthetic_subjects(config, subset(labelled, ()), tmp_path, 0)
     # As a generator of the experiments: a model of the subjects, which it draws from.
-    monkeypatch.setattr(generator_sources, "train", untrained)
+    monkeypatch.setattr(model_training, "train", untrained)
     generator = generator_sources.trained_on("rhvae:cpu,arm=both")(labelled, tmp_path, 0)
     image, label = (np.stack([labelled[i][k] for i in range(3)]) for k in ("image", "label"))
     drawn, kept = generator(0, image, label, ["random"] * 3)

@@ -10,14 +10,12 @@ taken), or ``ARCHITECTURE:FILE`` for weights of ImageNet or RadImageNet networks
 import pathlib
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import Sources
-from jaxmedgen.data.sources import ArraySource, Source, subset
+from jaxmedgen.data.sources import ArraySource, Source
+from jaxmedgen.experiments.model_training import train_model
 from jaxmedgen.experiments.runs import open_run
-from jaxmedgen.experiments.training import train
 from jaxmedgen.nets.feature_extractor import (
     Extractor,
     load_resnet,
@@ -28,7 +26,6 @@ from jaxmedgen.nets.feature_extractor import (
 )
 from jaxmedgen.nets.pretrained import ARCHITECTURES, pretrained_extractor
 from jaxmedgen.nets.unet import UNet
-from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.systems.representation.image_classifier import PLAYER, ImageClassifier
 
 
@@ -107,18 +104,8 @@ def trained_classifier(
         for i, group in enumerate(groups)
     ]
     source = ArraySource(records, real.info)
-    system = build_system(config, real.info)
-    nobody = subset(source, ())
-    cache = jax.config.jax_compilation_cache_dir
-    result = train(
-        config,
-        Sources(source, nobody, nobody, real.info),
-        system,
-        workdir,
-        cache=pathlib.Path(cache) if cache else None,
-        name="feature extractor",
-    )
-    variables = evaluation_variables(result.state)[PLAYER]
+    system, trained = train_model(config, source, workdir, "feature extractor")
+    variables = trained[PLAYER]
     title = f"residual classifier of {', '.join(names)}"
     save_resnet(workdir / "extractor.npz", system.net, variables, title)
     return resnet_extractor(system.net, variables, title)

@@ -3,14 +3,13 @@
 import pathlib
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import Sources
 from jaxmedgen.data.image_slices import thick_axis
-from jaxmedgen.data.sources import Source, subset
+from jaxmedgen.data.sources import Source
+from jaxmedgen.experiments.model_training import train_model
 from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.synthetic.generators import (
     Generator,
@@ -18,8 +17,6 @@ from jaxmedgen.experiments.synthetic.generators import (
     StyleBank,
     SystemGenerator,
 )
-from jaxmedgen.experiments.training import train
-from jaxmedgen.systems.base import build_system, evaluation_variables
 from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.metrics_log import read_metrics
 
@@ -139,14 +136,8 @@ def trained_on(
                 config.model.update(kinds=1, condition="")
                 config.parallel.data = 1  # one batch of all subjects
             config.data.target_of, config.data.target_names = (), ()
-        system = build_system(config, labelled.info)
-        nobody = subset(labelled, ())
-        sources = Sources(labelled, nobody, nobody, labelled.info)
-        cache = jax.config.jax_compilation_cache_dir
-        cache = pathlib.Path(cache) if cache else None
-        result = train(config, sources, system, folder, cache=cache)
+        system, variables = train_model(config, labelled, folder)
         said = collapse_warnings(read_metrics(folder / "metrics.jsonl", split="train"))
-        variables = evaluation_variables(result.state)
         return SystemGenerator(system, variables, config_name, styles, warnings=said)
 
     return make

@@ -22,7 +22,6 @@ from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import Sources
 from jaxmedgen.data.sources import (
     ArraySource,
     DatasetInfo,
@@ -34,6 +33,7 @@ from jaxmedgen.data.sources import (
 )
 from jaxmedgen.data.splits import patient_of
 from jaxmedgen.experiments.ablation import labelled_subjects
+from jaxmedgen.experiments.model_training import alone
 from jaxmedgen.experiments.synthetic.crops import crop, crop_box, uncrop
 from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.experiments.synthetic.synthetic_set import build_set
@@ -201,10 +201,9 @@ class _Stage:
         return config
 
     def _train(self, config, shown, info, system, name):
-        nobody = subset(shown, ())
         result = train(
             config,
-            Sources(shown, nobody, nobody, info),
+            alone(shown, info),
             system,
             self.folder / name,
             cache=self.cache,

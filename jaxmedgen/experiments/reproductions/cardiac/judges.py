@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.build import Sources
 from jaxmedgen.data.phantoms.short_axis import merge_tissues
 from jaxmedgen.data.phantoms.vendors import VENDORS
-from jaxmedgen.data.sources import ArraySource, Source, subset
+from jaxmedgen.data.sources import ArraySource, Source
+from jaxmedgen.experiments.model_training import alone
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.experiments.synthetic.extractors import trained_classifier
@@ -147,9 +147,7 @@ def _segmenter(options: Options, source: Source):
         config.batch_size, config.eval_every = 8, 0
         config.data.shape = source[0]["label"].shape
         config.parallel.data = 1
-    nobody = subset(source, ())
-    sources = Sources(source, nobody, nobody, source.info)
-    model = trained_model(options, "judges/segmenter", config, sources, "segmenter")
+    model = trained_model(options, "judges/segmenter", config, alone(source), "segmenter")
     encoder = unet_extractor(model.system.net, model.variables[PLAYER], "segmenter of real slices")
     predict = model.system.predict
     return jax.jit(lambda image: jnp.argmax(predict(model.variables, image), -1)), encoder

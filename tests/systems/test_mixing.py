@@ -1,6 +1,7 @@
 """Mixing of samples in the segmenter: same numbers on many devices, soft labels, the ramp."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ TINY = {
 }
 
 
+@functools.cache
 def tiny(preset, **overrides):
     settings = TINY | {"augment.preset": preset} | overrides
     config = load_config("unet:cpu,arm=none", settings)

@@ -1,6 +1,7 @@
 """The segmentation system: parity over devices and processes, learning, mixtures of images."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +28,11 @@ TINY = {
     # Larger rates amplify rounding: parity is of the arithmetic, not of a chaotic trajectory.
     "optimizer.learning_rate": "0.0003",
 }
+FLAT = {"data.shape": "(16, 16)"}
+"""What is alike in two and three dimensions is tested in two, which compile quickly."""
 
 
+@functools.cache
 def tiny(arm="classic", **overrides):
     """Configuration, sources and system of a tiny 3D problem."""
     config = load_config(f"unet:cpu,arm={arm}", TINY | overrides)
@@ -36,14 +40,21 @@ def tiny(arm="classic", **overrides):
     return config, sources, build_system(config, sources.info)
 
 
-def run(layout, steps=20, **overrides):
-    """Metrics of every step.
+@functools.cache
+def smooth(**overrides):
+    """The same with a smooth activation.
 
-    With a smooth activation: at the kink of a rectifier, rounding alone turns single voxels of the
-    gradient from one slope to the other, which the norm of a tiny network's gradient shows at 3e-5.
+    At the kink of a rectifier, rounding alone turns single voxels of the gradient from one slope to
+    the other, which the norm of a tiny network's gradient shows at 3e-5.
     """
     _, sources, system = tiny(**overrides)
-    system = dataclasses.replace(system, net=system.net.clone(activation=jax.nn.silu))
+    net = system.net.clone(activation=jax.nn.silu)
+    return sources, dataclasses.replace(system, net=net)
+
+
+def run(layout, steps=20, **overrides):
+    """Metrics of every step, with a smooth activation."""
+    sources, system = smooth(**overrides)
 
     def stream():
         return training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
@@ -70,7 +81,7 @@ def test_parity_of_the_unet_with_augmentation(one_device, layout):
 
 def test_parity_of_batch_norm_and_synthesis():
     """Global batch statistics, and images made within the step."""
-    keywords = {"arm": "synthesis", "net.norm": "batch"}
+    keywords = {"arm": "synthesis", "net.norm": "batch", **FLAT}
     one = run(ParallelSettings(data=1), steps=6, **keywords)
     many = run(ParallelSettings(backend="pmap", data=4), steps=6, **keywords)
     for a, b in zip(one, many):
@@ -90,10 +101,10 @@ def test_synthesis_alone_needs_no_images():
     system = build_system(config, info)
     label = jnp.asarray(sources.train[0]["label"])[None]
     batch = {"label": label, "index": jnp.zeros(1, jnp.int32)}
-    state = system.init(jax.random.key(0), batch)
+    state = jax.jit(system.init)(jax.random.key(0), batch)
     made = jax.jit(system.prepare)(batch, jax.random.split(jax.random.key(1), 1))
     assert made["image"].shape == (1, 16, 16, 16, 1)
-    probabilities = system.predict(
+    probabilities = jax.jit(system.predict)(
         {n: p.evaluation_variables() for n, p in state.players.items()}, made["image"]
     )
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
@@ -107,21 +118,21 @@ def test_label_maps_without_synthesis_are_refused():
 
 
 def test_real_and_synthetic_images_mix_by_sample():
-    _, sources, system = tiny("synthesis")
+    _, sources, system = tiny("synthesis", **FLAT)
     stream = training_stream(sources.train, batch_size=16, seed=0, num_threads=0)
     batch = next(stream)
     system = dataclasses.replace(
         system, augmentation=lambda keys, image, label: (jnp.full_like(image, 7.0), label)
     )
     made = jax.jit(system.prepare)(batch, jax.random.split(jax.random.key(1), 16))
-    real = np.asarray((made["image"] == 7.0).all(axis=(1, 2, 3, 4)))
+    real = np.asarray((made["image"] == 7.0).all(axis=(1, 2, 3)))
     assert 2 <= real.sum() <= 14
     np.testing.assert_array_equal(made["label"][real], batch["label"][real])
 
 
 def test_finer_generation_labels_are_merged():
     overrides = {"data.target_of": "(0, 1, 1)", "data.target_names": "('background', 'shape')"}
-    _, sources, system = tiny("synthesis", **overrides)
+    _, sources, system = tiny("synthesis", **FLAT, **overrides)
     assert sources.info.class_names == ("background", "shape")
     assert system.net.classes == 2
     assert max(sources.train[i]["label"].max() for i in range(4)) == 2

@@ -11,12 +11,12 @@ losses from the same weights and images, which must agree. Prints a line and one
 """
 
 import argparse
-import json
 from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import flat
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 SHAPE = (32, 32)
 UNIQUE = 16
@@ -30,17 +30,11 @@ def main() -> None:
     add_arguments(parser, batch=16, steps=5)
     args = parser.parse_args()
     if args.worker:
-        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else torch_side
         serve_side(args, lambda: build(images(args.batch), args))
         return
-    result = compare_sides("benchmarks.genseg_step", args)
-    print(
-        f"jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch {1e3 * result['torch_s']:.1f} ms a "
-        f"step; {result['speed_ratio']:.2f}x of torch's speed (losses differ by "
-        f"{result['difference']:.1e} of their size)"
-    )
-    settings = {"threads": args.threads, "batch": args.batch}
-    print(json.dumps({"benchmark": "genseg_step", **settings, **result}))
+    result = measure("genseg_step", args)
+    print_json("genseg_step", args, **result)
 
 
 def images(batch: int) -> dict[str, np.ndarray]:
@@ -56,13 +50,12 @@ def images(batch: int) -> dict[str, np.ndarray]:
     }
 
 
-def jaxmedgen_step(
+def jaxmedgen_side(
     data: dict[str, np.ndarray], args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """Our step as `bin/train` compiles it; weights and losses are written for the other side."""
     import jax
     import jax.numpy as jnp
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.sources import DatasetInfo
@@ -93,12 +86,8 @@ def jaxmedgen_step(
     for _ in range(_ITERATIONS):
         found, variables = losses(variables)
     found = {name: float(value) for name, value in found.items()}
-    flat = {
-        "/".join((player, *path)): np.asarray(leaf)
-        for player, value in state.players.items()
-        for path, leaf in flatten_dict(value.params).items()
-    }
-    np.savez(args.exchange, **{f"loss_{k}": v for k, v in found.items()}, **flat)
+    weights = flat({name: player.params for name, player in state.players.items()})
+    np.savez(args.exchange, **{f"loss_{k}": v for k, v in found.items()}, **weights)
     parallel = Parallel(ParallelSettings(**config.parallel))
     states, batch = [parallel.replicate(state)], parallel.put(batch)
     compiled = parallel.compile(make_step(system.objectives(), system.players()), states[0], batch)
@@ -110,7 +99,7 @@ def jaxmedgen_step(
     return step, 0.0
 
 
-def torch_step(
+def torch_side(
     data: dict[str, np.ndarray], args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """The same step in PyTorch."""

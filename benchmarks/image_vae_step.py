@@ -11,13 +11,13 @@ Prints a line and one of JSON.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import agreement, flat, system_step, torch_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 SIZE, LATENTS, STAGES = 32, 16, 3
 
@@ -31,26 +31,19 @@ def main() -> None:
         rng = np.random.default_rng(0)
         image = (rng.random((args.batch, SIZE, SIZE, 1)) < 0.3).astype(np.float32)
         noise = rng.normal(size=(args.batch, LATENTS)).astype(np.float32)
-        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else torch_side
         serve_side(args, lambda: build(image, noise, args))
         return
-    result = compare_sides("benchmarks.image_vae_step", args)
-    print(
-        f"jaxmedgen {1e3 * result['jaxmedgen_s']:.0f} ms, torch {1e3 * result['torch_s']:.0f} ms a "
-        f"step; {result['speed_ratio']:.2f}x of torch's speed (losses differ by "
-        f"{result['difference']:.1e})"
-    )
-    settings = {"threads": args.threads, "batch": args.batch}
-    print(json.dumps({"benchmark": "image_vae_step", **settings, **result}))
+    result = measure("image_vae_step", args)
+    print_json("image_vae_step", args, **result)
 
 
-def jaxmedgen_step(
+def jaxmedgen_side(
     image: np.ndarray, noise: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """Our step as `bin/train` compiles it; weights and loss are written for the other side."""
     import jax
     import jax.numpy as jnp
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.sources import DatasetInfo
@@ -58,7 +51,6 @@ def jaxmedgen_step(
     from jaxmedgen.losses.variational import gaussian_kl
     from jaxmedgen.systems.base import build_system
     from jaxmedgen.systems.shape.vae import PLAYER
-    from jaxmedgen.train.step import make_step
 
     config = load_config("vae:cpu", {"criterion.warm_up": "0"})
     system = build_system(config, DatasetInfo(("background",), ("mask",), (1.0, 1.0), ()))
@@ -72,19 +64,11 @@ def jaxmedgen_step(
         return fit + gaussian_kl(*posterior).sum(-1).mean()
 
     value = float(jax.jit(loss)(player.params))
-    flat = {"/".join(k): np.asarray(v) for k, v in flatten_dict(player.params).items()}
-    np.savez(args.exchange, loss=value, **flat)
-    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
-    states = [state]
-
-    def step():
-        states[0], metrics = compiled(states[0], batch)
-        return metrics["loss"].item()
-
-    return step, 0.0
+    np.savez(args.exchange, loss=value, **flat(player.params))
+    return system_step(system, state, batch), 0.0
 
 
-def torch_step(
+def torch_side(
     image: np.ndarray, noise: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """The same step in PyTorch."""
@@ -104,19 +88,9 @@ def torch_step(
         return fit + kl
 
     with torch.no_grad():
-        difference = abs(float(loss(torch.tensor(noise))) - expected) / abs(expected)
-    if difference > 1e-4:
-        raise SystemExit(f"losses of the same weights differ by {difference}: not the same model")
+        difference = agreement(loss(torch.tensor(noise)), expected)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-
-    def step():
-        adam.zero_grad(set_to_none=True)
-        value = loss(torch.randn(noise.shape))
-        value.backward()
-        adam.step()
-        return value.item()
-
-    return step, difference
+    return torch_step(adam, lambda: loss(torch.randn(noise.shape))), difference
 
 
 def _torch_net(weights: Mapping[str, np.ndarray]) -> Any:

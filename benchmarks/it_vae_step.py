@@ -12,12 +12,12 @@ and noise, which must agree. Prints a line for each family of maps and one of JS
 """
 
 import argparse
-import json
 from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import agreement, flat, system_step, torch_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 SHAPE = (28, 28)
 CELLS = (2, 4)
@@ -34,36 +34,28 @@ def main() -> None:
         rng = np.random.default_rng(0)
         image = rng.uniform(size=(args.batch, *SHAPE, 1)).astype(np.float32) ** 4
         noise = rng.normal(size=(args.batch, 4)).astype(np.float32)
-        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else torch_side
         serve_side(args, lambda: build(image, noise, args))
         return
     results = []
     for maps in args.maps:
-        result = {"maps": maps, **compare_sides("benchmarks.it_vae_step", args, maps=maps)}
-        results.append(result)
-        print(
-            f"{maps}: jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch "
-            f"{1e3 * result['torch_s']:.1f} ms a step; {result['speed_ratio']:.2f}x of torch's "
-            f"speed (bounds differ by {result['difference']:.1e})"
-        )
-    settings = {"threads": args.threads, "batch": args.batch}
-    print(json.dumps({"benchmark": "it_vae_step", **settings, "results": results}))
+        result = measure("it_vae_step", args, label=f"{maps}: ", what="bounds", maps=maps)
+        results.append({"maps": maps, **result})
+    print_json("it_vae_step", args, results=results)
 
 
-def jaxmedgen_step(
+def jaxmedgen_side(
     image: np.ndarray, noise: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """Our step as `bin/train` compiles it; weights and bound are written for the other side."""
     import jax
     import jax.numpy as jnp
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.sources import DatasetInfo
     from jaxmedgen.systems.base import build_system
     from jaxmedgen.systems.deformation import vitae_bound
     from jaxmedgen.systems.deformation.it_vae import PLAYER
-    from jaxmedgen.train.step import make_step
 
     config = load_config(f"it_vae:cpu,transformer={args.maps[0]}", {"criterion.warm_up": "0"})
     info = DatasetInfo(("background",), ("ink",), (1.0, 1.0), ())
@@ -84,19 +76,11 @@ def jaxmedgen_step(
         return (divergence - likelihood).mean()
 
     value = float(jax.jit(bound)(player.params, player.variables))
-    flat = {"/".join(k): np.asarray(v) for k, v in flatten_dict(player.params).items()}
-    np.savez(args.exchange, bound=value, **flat)
-    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
-    states = [state]
-
-    def step():
-        states[0], metrics = compiled(states[0], batch)
-        return metrics["loss"].item()
-
-    return step, 0.0
+    np.savez(args.exchange, bound=value, **flat(player.params))
+    return system_step(system, state, batch), 0.0
 
 
-def torch_step(
+def torch_side(
     image: np.ndarray, noise: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """The same step in PyTorch."""
@@ -122,19 +106,10 @@ def torch_step(
         net = peer.Vitae(weights, SHAPE, maps)
         expected = float(weights["bound"])
     with torch.no_grad():
-        difference = abs(float(net(x, torch.tensor(noise))) - expected)
-    if difference > 1e-3 * abs(expected):
-        raise SystemExit(f"bounds of the same weights differ by {difference}: not the same model")
+        share = agreement(net(x, torch.tensor(noise)), expected, limit=1e-3, what="bounds")
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-
-    def step():
-        adam.zero_grad(set_to_none=True)
-        value = net(x, torch.randn(len(x), 4))
-        value.backward()
-        adam.step()
-        return value.item()
-
-    return step, difference
+    # Bounds are compared in nats.
+    return torch_step(adam, lambda: net(x, torch.randn(noise.shape))), share * abs(expected)
 
 
 if __name__ == "__main__":

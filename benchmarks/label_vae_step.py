@@ -11,13 +11,13 @@ one of JSON.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import agreement, flat, system_step, torch_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 SHAPE, CLASSES, LATENTS = (64, 64), 4, 16
 FEATURES = (16, 32, 64, 128)
@@ -33,26 +33,19 @@ def main() -> None:
         rng = np.random.default_rng(0)
         label = rng.integers(0, CLASSES, size=(args.batch, *SHAPE)).astype(np.int32)
         noise = rng.normal(size=(args.batch, LATENTS)).astype(np.float32)
-        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else torch_side
         serve_side(args, lambda: build(label, noise, args))
         return
-    result = compare_sides("benchmarks.label_vae_step", args)
-    print(
-        f"jaxmedgen {1e3 * result['jaxmedgen_s']:.0f} ms, torch {1e3 * result['torch_s']:.0f} ms a "
-        f"step; {result['speed_ratio']:.2f}x of torch's speed (losses differ by "
-        f"{result['difference']:.1e})"
-    )
-    settings = {"threads": args.threads, "batch": args.batch}
-    print(json.dumps({"benchmark": "label_vae_step", **settings, **result}))
+    result = measure("label_vae_step", args)
+    print_json("label_vae_step", args, **result)
 
 
-def jaxmedgen_step(
+def jaxmedgen_side(
     label: np.ndarray, noise: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """Our step as `bin/train` compiles it; weights and loss are written for the other side."""
     import jax
     import jax.numpy as jnp
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.sources import DatasetInfo
@@ -60,7 +53,6 @@ def jaxmedgen_step(
     from jaxmedgen.losses.variational import gaussian_kl
     from jaxmedgen.systems.base import build_system
     from jaxmedgen.systems.shape.label_vae import PLAYER
-    from jaxmedgen.train.step import make_step
 
     config = load_config("label_deformation:cpu")
     info = DatasetInfo(("background", "a", "b", "c"), (), (1.0, 1.0), ())
@@ -81,19 +73,11 @@ def jaxmedgen_step(
         return label_reconstruction_loss(scores, batch["label"]) + BETA * divergence
 
     value = float(jax.jit(loss)(player.params, player.variables))
-    flat = {"/".join(k): np.asarray(v) for k, v in flatten_dict(player.params).items()}
-    np.savez(args.exchange, loss=value, **flat)
-    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
-    states = [state]
-
-    def step():
-        states[0], metrics = compiled(states[0], batch)
-        return metrics["loss"].item()
-
-    return step, 0.0
+    np.savez(args.exchange, loss=value, **flat(player.params))
+    return system_step(system, state, batch), 0.0
 
 
-def torch_step(
+def torch_side(
     label: np.ndarray, noise: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """The same step in PyTorch."""
@@ -115,19 +99,9 @@ def torch_step(
         return terms + BETA * divergence
 
     with torch.no_grad():
-        difference = abs(float(loss(torch.tensor(noise))) - expected) / abs(expected)
-    if difference > 1e-4:
-        raise SystemExit(f"losses of the same weights differ by {difference}: not the same model")
+        difference = agreement(loss(torch.tensor(noise)), expected)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-
-    def step():
-        adam.zero_grad(set_to_none=True)
-        value = loss(torch.randn(len(target), LATENTS))
-        value.backward()
-        adam.step()
-        return value.item()
-
-    return step, difference
+    return torch_step(adam, lambda: loss(torch.randn(noise.shape))), difference
 
 
 def _torch_net(weights: Mapping[str, np.ndarray]) -> Any:
@@ -136,28 +110,14 @@ def _torch_net(weights: Mapping[str, np.ndarray]) -> Any:
     from torch import nn
     from torch.nn import functional
 
-    def convolution(name: str, stride: int = 1) -> nn.Conv2d:
-        kernel = weights[f"{name}/kernel"]
-        bias = f"{name}/bias" in weights
-        layer = nn.Conv2d(*kernel.shape[2:], 3, stride, 1 if stride == 1 else 0, bias=bias)
-        layer.weight.data = torch.tensor(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
-        if bias:
-            layer.bias.data = torch.tensor(weights[f"{name}/bias"])
-        return layer
+    from benchmarks.timing.torch_weights import convolution, dense
 
     def block(name: str, stride: int = 1, activate: bool = True) -> nn.Sequential:
-        conv = convolution(f"{name}/Conv_0", stride)
+        conv = convolution(weights, f"{name}/Conv_0", stride)
         layers: list[nn.Module] = [conv, nn.BatchNorm2d(conv.out_channels)]
         if stride == 2:
             layers.insert(0, nn.ZeroPad2d((0, 1, 0, 1)))  # where an even axis is padded
         return nn.Sequential(*layers, *([nn.LeakyReLU(0.01)] if activate else []))
-
-    def dense(name: str) -> nn.Linear:
-        kernel = weights[f"{name}/kernel"]
-        layer = nn.Linear(*kernel.shape)
-        layer.weight.data = torch.tensor(np.ascontiguousarray(kernel.T))
-        layer.bias.data = torch.tensor(weights[f"{name}/bias"])
-        return layer
 
     class Net(nn.Module):
         def __init__(self):
@@ -165,12 +125,13 @@ def _torch_net(weights: Mapping[str, np.ndarray]) -> Any:
             count = 3 * len(FEATURES)
             down = (block(f"encoder/ConvNorm_{k}", 2 if k % 3 == 0 else 1) for k in range(count))
             self.down = nn.Sequential(*down)
-            self.neck = nn.ModuleList(dense(f"encoder/Dense_{k}") for k in range(4))
-            self.back = nn.Sequential(*(dense(f"decoder/Dense_{k}") for k in range(3)))
+            self.neck = nn.ModuleList(dense(weights, f"encoder/Dense_{k}") for k in range(4))
+            self.back = nn.Sequential(*(dense(weights, f"decoder/Dense_{k}") for k in range(3)))
             rise = 2 * len(FEATURES)
             self.up = nn.ModuleList(block(f"decoder/ConvNorm_{k}") for k in range(rise))
             self.last = nn.Sequential(
-                block(f"decoder/ConvNorm_{rise}", activate=False), convolution("decoder/Conv_0")
+                block(f"decoder/ConvNorm_{rise}", activate=False),
+                convolution(weights, "decoder/Conv_0"),
             )
             self.to(memory_format=torch.channels_last)
 

@@ -12,13 +12,13 @@ JSON.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import agreement, flat, system_step, torch_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 SIZE, LEVELS, VIEWS, STAGES = 32, (8, 8, 8), 3, 4
 
@@ -34,20 +34,14 @@ def main() -> None:
         planes = rng.random((args.batch, SIZE, SIZE, VIEWS)).astype(np.float32)
         kept = np.tile(np.array([1, 1, 0], np.float32), (args.batch, 1))
         noise = rng.normal(size=(args.batch, sum(LEVELS))).astype(np.float32)
-        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else torch_side
         serve_side(args, lambda: build(label, planes, kept, noise, args))
         return
-    result = compare_sides("benchmarks.planes_step", args)
-    print(
-        f"jaxmedgen {1e3 * result['jaxmedgen_s']:.0f} ms, torch {1e3 * result['torch_s']:.0f} ms a "
-        f"step; {result['speed_ratio']:.2f}x of torch's speed (losses differ by "
-        f"{result['difference']:.1e})"
-    )
-    settings = {"threads": args.threads, "batch": args.batch}
-    print(json.dumps({"benchmark": "planes_step", **settings, **result}))
+    result = measure("planes_step", args)
+    print_json("planes_step", args, **result)
 
 
-def jaxmedgen_step(
+def jaxmedgen_side(
     label: np.ndarray,
     planes: np.ndarray,
     kept: np.ndarray,
@@ -57,7 +51,6 @@ def jaxmedgen_step(
     """Our step as `bin/train` compiles it; weights and loss are written for the other side."""
     import jax
     import jax.numpy as jnp
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.sources import DatasetInfo
@@ -65,7 +58,6 @@ def jaxmedgen_step(
     from jaxmedgen.nets.hierarchical_latent import level_divergences
     from jaxmedgen.systems.base import build_system
     from jaxmedgen.systems.shape.hcvae import PLAYER
-    from jaxmedgen.train.step import make_step
 
     config = load_config("hcvae:cpu", {"criterion.warm_up": "0"})
     views = ("axial", "sagittal", "coronal")
@@ -100,20 +92,11 @@ def jaxmedgen_step(
         return fit + sum(kl.mean() for kl in level_divergences(found.posteriors, found.priors))
 
     value = float(jax.jit(loss)(params))
-    flat = {"/".join(k): np.asarray(v) for k, v in flatten_dict(params).items()}
-    np.savez(args.exchange, loss=value, **flat)
-    compiled = make_step(system.objectives(), system.players(), prepare=system.prepare)
-    compiled = jax.jit(compiled, donate_argnums=0)
-    states = [state]
-
-    def step():
-        states[0], metrics = compiled(states[0], batch)
-        return metrics["loss"].item()
-
-    return step, 0.0
+    np.savez(args.exchange, loss=value, **flat(params))
+    return system_step(system, state, batch, prepare=system.prepare), 0.0
 
 
-def torch_step(
+def torch_side(
     label: np.ndarray,
     planes: np.ndarray,
     kept: np.ndarray,
@@ -137,21 +120,14 @@ def torch_step(
         return fit / len(volume) + kl
 
     with torch.no_grad():
-        difference = abs(float(loss(torch.tensor(kept), torch.tensor(noise))) - expected)
-        difference /= abs(expected)
-    if difference > 1e-4:
-        raise SystemExit(f"losses of the same weights differ by {difference}: not the same model")
+        difference = agreement(loss(torch.tensor(kept), torch.tensor(noise)), expected)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.9, 0.995))
 
-    def step():
-        adam.zero_grad(set_to_none=True)
+    def drawn():
         shown = torch.randint(0, VIEWS, (len(volume), 1))
-        value = loss((torch.arange(VIEWS) <= shown).float(), torch.randn(noise.shape))
-        value.backward()
-        adam.step()
-        return value.item()
+        return loss((torch.arange(VIEWS) <= shown).float(), torch.randn(noise.shape))
 
-    return step, difference
+    return torch_step(adam, drawn), difference
 
 
 def _torch_net(weights: Mapping[str, np.ndarray]) -> Any:

@@ -14,25 +14,25 @@ cost.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import flat, torch_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 SHAPE, LATENTS, HIDDEN = (20, 20), 6, 200
 TEMPERATURE, REGULARISATION, STEP = 0.8, 1e-3, 0.01
 TOLERANCE = 1e-5
 """Of the largest value of each array."""
 CHAINS, TRANSITIONS, LEAPFROGS = 200, 20, 15
-WORKS = ("train", "sample")
+UNITS = {"train": "step", "sample": "draw"}
 
 
 def main() -> None:
     """Runs both sides in turn and prints the ratios of their medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", nargs="+", default=list(WORKS), choices=WORKS)
+    parser.add_argument("--work", nargs="+", default=list(UNITS), choices=tuple(UNITS))
     add_arguments(parser, batch=120, steps=5)
     args = parser.parse_args()
     if args.worker:
@@ -41,22 +41,15 @@ def main() -> None:
         return
     results = []
     for work in args.work:
-        result = {"work": work, **compare_sides("benchmarks.rhvae", args, work=work)}
-        results.append(result)
-        print(
-            f"{work}: jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, pythae "
-            f"{1e3 * result['torch_s']:.1f} ms; {result['speed_ratio']:.2f}x of pythae's speed "
-            f"(largest difference {result['difference']:.1e})"
-        )
-    settings = {"threads": args.threads, "batch": args.batch}
-    print(json.dumps({"benchmark": "rhvae", **settings, "results": results}))
+        how = {"label": f"{work}: ", "what": "numbers", "peer": "pythae", "unit": UNITS[work]}
+        results.append({"work": work, **measure("rhvae", args, **how, work=work)})
+    print_json("rhvae", args, results=results)
 
 
 def jaxmedgen_side(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
     """Our step or sampler; weights and numbers are written for the other side."""
     import jax
     import jax.numpy as jnp
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.build import build_sources
@@ -130,8 +123,7 @@ def jaxmedgen_side(args: argparse.Namespace) -> tuple[Callable[[], float], float
     rng = np.random.default_rng(0)
     noise, momentum = rng.normal(size=(2, args.batch, LATENTS)).astype(np.float32)
     found = jax.tree.map(np.asarray, numbers(evaluation_variables(state), noise, momentum))
-    flat = {"params/" + "/".join(k): np.asarray(v) for k, v in flatten_dict(params).items()}
-    np.savez(args.exchange, image=image, first=momentum, **found, **flat)
+    np.savez(args.exchange, image=image, first=momentum, **found, **flat(params, "params"))
     if args.work[0] == "sample":
         draw = jax.jit(lambda v, k: system.decode(v, system.draw(v, k)))
         variables = evaluation_variables(state)
@@ -155,15 +147,13 @@ def pythae_side(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
     from pythae.models.nn import BaseDecoder, BaseEncoder, BaseMetric
     from pythae.samplers import RHVAESampler, RHVAESamplerConfig
 
+    from benchmarks.timing import torch_weights
+
     torch.set_num_threads(args.threads)
     given = np.load(args.exchange)
 
     def dense(name):
-        weight = torch.tensor(given[f"params/{name}/kernel"]).T
-        layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-        layer.weight.data = weight.contiguous()
-        layer.bias.data = torch.tensor(given[f"params/{name}/bias"])
-        return layer
+        return torch_weights.dense(given, f"params/{name}")
 
     class Encoder(BaseEncoder):
         def __init__(self):
@@ -254,15 +244,7 @@ def pythae_side(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
     model.train()
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     inputs = BaseDataset(data=x, labels=torch.zeros(len(x)))
-
-    def advance():
-        optimiser.zero_grad()
-        loss = model({"data": inputs.data}).loss
-        loss.backward()
-        optimiser.step()
-        return loss.item()
-
-    return advance, difference
+    return torch_step(optimiser, lambda: model({"data": inputs.data}).loss), difference
 
 
 if __name__ == "__main__":

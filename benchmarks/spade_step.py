@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import flat, system_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 LEVELS = {"cpu": 3, "gpu": 4}
 
@@ -33,7 +34,7 @@ def main() -> None:
     add_arguments(parser, batch=8, steps=5)
     args = parser.parse_args()
     if args.worker:
-        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else torch_side
         serve_side(args, lambda: build(args))
     elif args.write:
         write(args.write, args.size)
@@ -43,14 +44,9 @@ def main() -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Both sides."""
-    result = compare_sides("benchmarks.spade_step", args, size=args.size)
-    print(
-        f"{args.size}, batch {args.batch}: jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, torch "
-        f"{1e3 * result['torch_s']:.1f} ms a step; {result['speed_ratio']:.2f}x of torch's speed "
-        f"(images differ by {result['difference']:.1e})"
-    )
-    settings = {"size": args.size, "batch": args.batch, "threads": args.threads}
-    print(json.dumps({"benchmark": "spade_step", **settings, **result}))
+    label = f"{args.size}, batch {args.batch}: "
+    result = measure("spade_step", args, label=label, what="images", size=args.size)
+    print_json("spade_step", args, size=args.size, **result)
 
 
 def batch_of(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
@@ -64,16 +60,14 @@ def batch_of(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     return image, np.stack([r["label"] for r in records])
 
 
-def jaxmedgen_step(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
+def jaxmedgen_side(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
     """Our step as `bin/train` compiles it; weights and images are written for the other side."""
     import jax
     import jax.numpy as jnp
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.augment.mixing import one_hot
     from jaxmedgen.systems.synthesis.conditional_gan import DISCRIMINATOR
     from jaxmedgen.systems.synthesis.rendering import GENERATOR
-    from jaxmedgen.train.step import make_step
 
     system = _system(args.size)
     image, label = map(jnp.asarray, batch_of(args))
@@ -85,7 +79,7 @@ def jaxmedgen_step(args: argparse.Namespace) -> tuple[Callable[[], float], float
         # Drawn larger than training starts with: images that agree must not be all but blank.
         player.params.update(jax.tree.map(lambda x: 10 * x, player.params))
         for tree in (player.params, player.variables.get("spectral", {})):
-            weights |= {"/".join(k): np.asarray(v) for k, v in flatten_dict(tree).items()}
+            weights |= flat(tree)
     generator = state.players[GENERATOR]
     variables = {"params": generator.params, **generator.variables}
     made = system.net.apply(
@@ -94,17 +88,10 @@ def jaxmedgen_step(args: argparse.Namespace) -> tuple[Callable[[], float], float
     )[0].image  # fmt: skip
     np.savez(args.exchange, made=np.asarray(made), **weights)
     batch = {"image": image, "label": label, "index": jnp.arange(len(image), dtype=jnp.int32)}
-    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
-    states = [state]
-
-    def step():
-        states[0], metrics = compiled(states[0], batch)
-        return metrics["discriminator/loss"].item()
-
-    return step, 0.0
+    return system_step(system, state, batch, metric="discriminator/loss"), 0.0
 
 
-def torch_step(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
+def torch_side(args: argparse.Namespace) -> tuple[Callable[[], float], float]:
     """The same step in PyTorch."""
     import torch
 

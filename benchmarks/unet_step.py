@@ -10,94 +10,43 @@ from the same weights, which must agree. Prints a line for each size and one of 
 """
 
 import argparse
-import json
-import os
-import statistics
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing.turns import serve_turns, take_turns
+from benchmarks.timing.training import flat, torch_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 FEATURES = (16, 32, 64, 128)
-BATCH = 2
 
 
 def main() -> None:
     """Runs both sides in turn and prints the ratio of their medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs="+", default=[48, 64], help="edge of the volume")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2, help="steps a round")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--worker", choices=["jaxmedgen", "monai"], help=argparse.SUPPRESS)
-    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)
+    add_arguments(parser, batch=2, steps=2)
     args = parser.parse_args()
     if args.worker:
-        serve(args)
+        rng = np.random.default_rng(0)
+        space = (args.size[0],) * 3
+        image = rng.normal(size=(args.batch, *space, 1)).astype(np.float32)
+        label = rng.integers(0, 2, size=(args.batch, *space)).astype(np.int32)
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else monai_side
+        serve_side(args, lambda: build(image, label, args))
         return
     results = []
     for size in args.size:
-        result = compare(size, args)
-        results.append(result)
-        print(
-            f"{size}^3: jaxmedgen {result['jaxmedgen_s']:.3f} s, monai {result['monai_s']:.3f} s a "
-            f"step; {result['speed_ratio']:.2f}x of MONAI's speed "
-            f"(logits differ by {result['logit_difference']:.1e})"
-        )
-    print(json.dumps({"benchmark": "unet_step", "threads": args.threads, "results": results}))
+        how = {"label": f"{size}^3: ", "what": "logits", "peer": "monai"}
+        results.append({"size": size, **measure("unet_step", args, **how, size=size)})
+    print_json("unet_step", args, results=results)
 
 
-def compare(size: int, args: argparse.Namespace) -> dict[str, float]:
-    """Medians of both sides at one size."""
-    with tempfile.TemporaryDirectory() as folder:
-        commands = {}
-        for name in ("jaxmedgen", "monai"):  # in this order: the first writes the weights
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.unet_step",
-                "--worker",
-                name,
-                "--size",
-                str(size),
-            ]
-            command += ["--threads", str(args.threads), "--steps", str(args.steps)]
-            commands[name] = [*command, "--exchange", f"{folder}/exchange.npz"]
-        ready, times = take_turns(commands, args.rounds)
-    ours, theirs = (statistics.median(times[name]) for name in ("jaxmedgen", "monai"))
-    return {
-        "size": size,
-        "jaxmedgen_s": ours,
-        "monai_s": theirs,
-        "speed_ratio": theirs / ours,
-        "logit_difference": ready["logit_difference"],
-        "jaxmedgen_rounds_s": times["jaxmedgen"],
-        "monai_rounds_s": times["monai"],
-    }
-
-
-def serve(args: argparse.Namespace) -> None:
-    """One side: builds the step, then times it whenever asked to on standard input."""
-    rng = np.random.default_rng(0)
-    space = (args.size[0],) * 3
-    image = rng.normal(size=(BATCH, *space, 1)).astype(np.float32)
-    label = rng.integers(0, 2, size=(BATCH, *space)).astype(np.int32)
-    build = jaxmedgen_step if args.worker == "jaxmedgen" else monai_step
-    step, difference = build(image, label, args)
-    serve_turns(step, args.steps, {"logit_difference": difference})
-
-
-def jaxmedgen_step(
+def jaxmedgen_side(
     image: np.ndarray, label: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """Our step, and the weights and logits written for the other side."""
     import jax
     import optax
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.losses.segmentation import dice_ce_loss
     from jaxmedgen.nets.unet import UNet
@@ -105,8 +54,7 @@ def jaxmedgen_step(
     net, adam = UNet(features=FEATURES), optax.adam(1e-3)
     params = jax.jit(net.init)(jax.random.key(0), image)["params"]
     logits = jax.jit(net.apply)({"params": params}, image)
-    flat = {"/".join(k): np.asarray(v) for k, v in flatten_dict(params).items()}
-    np.savez(args.exchange, logits=logits, **flat)
+    np.savez(args.exchange, logits=logits, **flat(params))
 
     def update(state, image, label):
         params, moments = state
@@ -129,7 +77,7 @@ def jaxmedgen_step(
     return step, 0.0
 
 
-def monai_step(
+def monai_side(
     image: np.ndarray, label: np.ndarray, args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """The same step in PyTorch; all axes are flipped, see `_load`."""
@@ -160,15 +108,7 @@ def monai_step(
         raise SystemExit(f"logits of the same weights differ by {difference}: not the same network")
     loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-
-    def step():
-        adam.zero_grad(set_to_none=True)
-        value = loss(net(x), y)
-        value.backward()
-        adam.step()
-        return value.item()
-
-    return step, difference
+    return torch_step(adam, lambda: loss(net(x), y)), difference
 
 
 def _load(net, weights) -> None:

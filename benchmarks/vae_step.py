@@ -13,13 +13,13 @@ of JSON.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing.turns import add_arguments, compare_sides, serve_side
+from benchmarks.timing.training import agreement, flat, system_step, torch_step
+from benchmarks.timing.turns import add_arguments, measure, print_json, serve_side
 
 LATENTS = {"vae": (64,), "ladder": (64, 32, 2)}
 FEATURES = {40: (8, 16, 32), 80: (8, 16, 32, 64)}
@@ -38,28 +38,21 @@ def main() -> None:
         image = (rng.random((args.batch, *(args.size,) * 3, 2)) < 0.3).astype(np.float32)
         target = rng.integers(0, 2, args.batch).astype(np.int32)
         noise = [rng.normal(size=(args.batch, n)).astype(np.float32) for n in LATENTS[args.model]]
-        build = jaxmedgen_step if args.worker == "jaxmedgen" else torch_step
+        build = jaxmedgen_side if args.worker == "jaxmedgen" else torch_side
         serve_side(args, lambda: build(image, target, noise, args))
         return
     chosen = {"size": args.size, "model": args.model}
-    result = compare_sides("benchmarks.vae_step", args, **chosen)
-    print(
-        f"{args.model} {args.size}^3: jaxmedgen {1e3 * result['jaxmedgen_s']:.0f} ms, torch "
-        f"{1e3 * result['torch_s']:.0f} ms a step; {result['speed_ratio']:.2f}x of torch's speed "
-        f"(losses differ by {result['difference']:.1e})"
-    )
-    settings = {"threads": args.threads, "batch": args.batch, **chosen}
-    print(json.dumps({"benchmark": "vae_step", **settings, **result}))
+    result = measure("vae_step", args, label=f"{args.model} {args.size}^3: ", **chosen)
+    print_json("vae_step", args, **chosen, **result)
 
 
-def jaxmedgen_step(
+def jaxmedgen_side(
     image: np.ndarray, target: np.ndarray, noise: list[np.ndarray], args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """Our step as `bin/train` compiles it; weights and loss are written for the other side."""
     import jax
     import jax.numpy as jnp
     import optax
-    from flax.traverse_util import flatten_dict
 
     from jaxmedgen.configuration import load_config
     from jaxmedgen.data.sources import DatasetInfo
@@ -67,7 +60,6 @@ def jaxmedgen_step(
     from jaxmedgen.systems.base import build_system
     from jaxmedgen.systems.shape.lvae_criterion import soft_dice
     from jaxmedgen.systems.shape.lvae_levels import PREDICTOR, VAE
-    from jaxmedgen.train.step import make_step
 
     config = load_config("lvae:cpu" if args.model == "ladder" else "lvae:cpu,arm=vae64")
     latents = LATENTS[args.model]
@@ -100,23 +92,12 @@ def jaxmedgen_step(
         return (1 - dice).sum() + ALPHA * kl + BETA * entropy
 
     value = float(jax.jit(loss)(players))
-    flat = {
-        "/".join((name, *k)): np.asarray(v)
-        for name, player in players.items()
-        for k, v in flatten_dict(player.params).items()
-    }
-    np.savez(args.exchange, loss=value, **flat)
-    compiled = jax.jit(make_step(system.objectives(), system.players()), donate_argnums=0)
-    states = [state]
-
-    def step():
-        states[0], metrics = compiled(states[0], batch)
-        return metrics["loss"].item()
-
-    return step, 0.0
+    weights = flat({name: player.params for name, player in players.items()})
+    np.savez(args.exchange, loss=value, **weights)
+    return system_step(system, state, batch), 0.0
 
 
-def torch_step(
+def torch_side(
     image: np.ndarray, target: np.ndarray, noise: list[np.ndarray], args: argparse.Namespace
 ) -> tuple[Callable[[], float], float]:
     """The same step in PyTorch."""
@@ -138,94 +119,71 @@ def torch_step(
         return (1 - dice.mean(0)).sum() + ALPHA * kl + BETA * entropy
 
     with torch.no_grad():
-        difference = abs(float(loss([torch.tensor(n) for n in noise])) - expected) / abs(expected)
-    if difference > 1e-4:
-        raise SystemExit(f"losses of the same weights differ by {difference}: not the same model")
+        difference = agreement(loss([torch.tensor(n) for n in noise]), expected)
     adam = torch.optim.Adam(net.parameters(), lr=2e-3)
-
-    def step():
-        adam.zero_grad(set_to_none=True)
-        value = loss([torch.randn(n.shape) for n in noise])
-        value.backward()
-        adam.step()
-        return value.item()
-
-    return step, difference
+    return torch_step(adam, lambda: loss([torch.randn(n.shape) for n in noise])), difference
 
 
 def _torch_net(weights: Mapping[str, np.ndarray], args: argparse.Namespace) -> Any:
     """`nets.ladder` and its classifier with given weights."""
     import torch
     from torch import nn
-    from torch.nn import functional
+
+    from benchmarks.timing import torch_weights as given
 
     stages, levels = len(FEATURES[args.size]), len(LATENTS[args.model])
 
-    def placed(name: str, order: tuple[int, ...]) -> nn.Parameter:
-        return nn.Parameter(torch.tensor(np.ascontiguousarray(weights[name].transpose(order))))
-
-    def convolution(name: str, stride: int = 1, kind: Any = nn.Conv3d) -> nn.Module:
+    def rising(name: str) -> nn.Module:
         kernel = weights[f"{name}/kernel"]
-        bias = f"{name}/bias" in weights
-        padding = 1 if stride == 1 else 0
-        layer = kind(*kernel.shape[3:], 3, stride, padding, bias=bias)
-        order = (4, 3, 0, 1, 2) if kind is nn.Conv3d else (3, 4, 0, 1, 2)
-        layer.weight = placed(f"{name}/kernel", order)
-        if bias:
-            layer.bias = placed(f"{name}/bias", (0,))
+        layer = nn.ConvTranspose3d(*kernel.shape[3:], 3, 2, bias=False)
+        layer.weight = given.placed(kernel, (3, 4, 0, 1, 2))
         return layer
 
-    def dense(name: str, activation: Any = None) -> nn.Module:
-        inner = f"{name}/Dense_0" if activation else name
-        kernel = weights[f"{inner}/kernel"]
-        layer = nn.Linear(*kernel.shape, bias=f"{inner}/bias" in weights)
-        layer.weight = placed(f"{inner}/kernel", (1, 0))
-        if f"{inner}/bias" in weights:
-            layer.bias = placed(f"{inner}/bias", (0,))
-        if not activation:
-            return layer
+    def dense(name: str, activation: Any) -> nn.Module:
+        layer = given.dense(weights, f"{name}/Dense_0")
         return nn.Sequential(layer, nn.BatchNorm1d(layer.out_features), activation())
 
     def normed(layer: nn.Module) -> nn.Sequential:
         return nn.Sequential(layer, nn.BatchNorm3d(layer.out_channels), nn.ReLU())
 
-    def head(name: str) -> nn.ModuleList:
-        return nn.ModuleList(dense(f"{name}/{part}") for part in ("mean", "log_variance"))
-
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            down = [normed(convolution(f"vae/encoder/Conv_{k}", 2)) for k in range(stages)]
+            down = [
+                normed(given.convolution(weights, f"vae/encoder/Conv_{k}", 2))
+                for k in range(stages)
+            ]
             self.down = nn.ModuleList(down)
-            self.squeeze = normed(convolution(f"vae/encoder/Conv_{stages}"))
+            self.squeeze = normed(given.convolution(weights, f"vae/encoder/Conv_{stages}"))
             self.upward = nn.ModuleList(dense(f"vae/upward_{k}", nn.ELU) for k in range(levels))
             self.highest = dense("vae/highest", nn.Tanh) if levels > 1 else nn.Identity()
-            self.heads = nn.ModuleList(head(f"vae/heads_{k}") for k in range(levels))
+            self.heads = nn.ModuleList(
+                given.gaussian_head(weights, f"vae/heads_{k}") for k in range(levels)
+            )
             self.context = nn.ModuleList(
                 nn.Sequential(*(dense(f"vae/downward_{k}/DenseNorm_{i}", nn.ReLU) for i in (0, 1)))
                 for k in range(levels - 1)
             )
             self.priors = nn.ModuleList(
-                head(f"vae/downward_{k}/GaussianHead_0") for k in range(levels - 1)
+                given.gaussian_head(weights, f"vae/downward_{k}/GaussianHead_0")
+                for k in range(levels - 1)
             )
             self.start = dense("vae/decoder/DenseNorm_0", nn.ReLU)
-            self.first = normed(convolution("vae/decoder/Conv_0"))
-            rise = (
-                convolution(f"vae/decoder/ConvTranspose_{k}", 2, nn.ConvTranspose3d)
-                for k in range(stages)
-            )
+            self.first = normed(given.convolution(weights, "vae/decoder/Conv_0"))
+            rise = (rising(f"vae/decoder/ConvTranspose_{k}") for k in range(stages))
             self.rise = nn.ModuleList(rise)
             self.norms = nn.ModuleList(nn.BatchNorm3d(layer.out_channels) for layer in self.rise)
             self.last = nn.Sequential(
-                normed(convolution("vae/decoder/Conv_1")), convolution("vae/decoder/Conv_2")
+                normed(given.convolution(weights, "vae/decoder/Conv_1")),
+                given.convolution(weights, "vae/decoder/Conv_2"),
             )
             self.predictor = nn.Sequential(
-                dense("predictor/DenseNorm_0", nn.ReLU), dense("predictor/Dense_0")
+                dense("predictor/DenseNorm_0", nn.ReLU), given.dense(weights, "predictor/Dense_0")
             )
 
         def forward(self, x, noise):
             for layer in self.down:
-                x = layer(functional.pad(x, (0, 1) * 3))
+                x = layer(given.pad_same(x))
             x = self.squeeze(x).movedim(1, -1).flatten(1)
             features = []
             for layer in self.upward:
@@ -233,12 +191,12 @@ def _torch_net(weights: Mapping[str, np.ndarray], args: argparse.Namespace) -> A
                 features.append(x)
             kl, above, top = 0.0, None, None
             for k in reversed(range(levels)):
-                given = self.highest(features[k]) if above is None else features[k]
-                mean, variance = (part(given) for part in self.heads[k])
+                seen = self.highest(features[k]) if above is None else features[k]
+                mean, variance = (part(seen) for part in self.heads[k].values())
                 prior = torch.zeros_like(mean), torch.zeros_like(variance)
                 if above is not None:
                     context = self.context[k](above)
-                    prior = tuple(part(context) for part in self.priors[k])
+                    prior = tuple(part(context) for part in self.priors[k].values())
                     merged = -torch.logaddexp(-variance, -prior[1])
                     mean = mean * (merged - variance).exp() + prior[0] * (merged - prior[1]).exp()
                     variance = merged

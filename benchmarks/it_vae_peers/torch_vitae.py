@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.timing.torch_weights import dense
+
 SUBSTEPS = 50
 SQUARINGS = 7
 
@@ -23,22 +25,18 @@ class Encoder(nn.Module):
         super().__init__()
         scale = weights[f"{name}/Norm_0/scale"]
         self.norm = nn.BatchNorm1d(len(scale))
-        self.layers = dense(weights, name)
+        self.layers = perceptron(weights, name)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images to vectors."""
         return self.layers(self.norm(x.flatten(1)))
 
 
-def dense(weights: Mapping[str, np.ndarray], name: str) -> nn.Sequential:
+def perceptron(weights: Mapping[str, np.ndarray], name: str) -> nn.Sequential:
     """Linear layers of a name with leaky rectifiers between them."""
     layers: list[nn.Module] = []
     for k in range(3):
-        kernel = weights[f"{name}/Dense_{k}/kernel"]
-        layer = nn.Linear(*kernel.shape)
-        layer.weight.data = torch.tensor(np.ascontiguousarray(kernel.T))
-        layer.bias.data = torch.tensor(weights[f"{name}/Dense_{k}/bias"])
-        layers += [layer, nn.LeakyReLU(0.01)]
+        layers += [dense(weights, f"{name}/Dense_{k}"), nn.LeakyReLU(0.01)]
     return nn.Sequential(*layers[:-1])
 
 
@@ -55,8 +53,8 @@ class Vitae(nn.Module):
                 for part in ("mean", "variance")
             }
         )
-        self.perspective_decoder = dense(weights, "perspective_decoder")
-        self.mean_decoder = dense(weights, "mean_decoder")
+        self.perspective_decoder = perceptron(weights, "perspective_decoder")
+        self.mean_decoder = perceptron(weights, "mean_decoder")
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Mean over the batch, for images ``[b, 1, h, w]``."""

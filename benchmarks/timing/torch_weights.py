@@ -40,10 +40,11 @@ def doubling(weights: Weights, name: str) -> nn.Module:
 
 def dense(weights: Weights, name: str) -> nn.Module:
     """Linear layer."""
-    kernel = weights[f"{name}/kernel"]
-    layer = nn.Linear(*kernel.shape)
+    kernel, bias = weights[f"{name}/kernel"], f"{name}/bias" in weights
+    layer = nn.Linear(*kernel.shape, bias=bias)
     layer.weight = placed(kernel, (1, 0))
-    layer.bias = placed(weights[f"{name}/bias"], (0,))
+    if bias:
+        layer.bias = placed(weights[f"{name}/bias"], (0,))
     return layer
 
 

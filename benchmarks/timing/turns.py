@@ -60,6 +60,42 @@ def compare_sides(module: str, args: argparse.Namespace, **options: Any) -> dict
     }
 
 
+def measure(
+    benchmark: str,
+    args: argparse.Namespace,
+    *,
+    label: str = "",
+    what: str = "losses",
+    peer: str = "torch",
+    unit: str = "step",
+    **options: Any,
+) -> dict[str, Any]:
+    """As `compare_sides` of a benchmark's name, and prints the result in a line.
+
+    Args:
+        benchmark: its name.
+        args: of `add_arguments`.
+        label: what was measured, in front of the line.
+        what: the numbers that the sides were compared by.
+        peer: name of the second side.
+        unit: what one call of a side does.
+        options: further options of the sides.
+    """
+    result = compare_sides(f"benchmarks.{benchmark}", args, **options)
+    print(
+        f"{label}jaxmedgen {1e3 * result['jaxmedgen_s']:.1f} ms, {peer} "
+        f"{1e3 * result['torch_s']:.1f} ms a {unit}; {result['speed_ratio']:.2f}x of {peer}'s "
+        f"speed ({what} differ by {result['difference']:.1e})"
+    )
+    return result
+
+
+def print_json(benchmark: str, args: argparse.Namespace, **fields: Any) -> None:
+    """A line of JSON: the benchmark, its settings and results."""
+    settings = {"threads": args.threads, "batch": args.batch}
+    print(json.dumps({"benchmark": benchmark, **settings, **fields}))
+
+
 def serve_side(
     args: argparse.Namespace, build: Callable[[], tuple[Callable[[], Any], float]]
 ) -> None:

@@ -55,6 +55,19 @@ def started():
     return slices, system, jax.jit(system.init)(jax.random.key(0), {})
 
 
+def test_records_without_a_class_or_without_foreground_are_refused():
+    _, sources, system = small()
+    record = sources.train[0]
+    system.check_record(record)
+    for target in (-1, system.predictor.classes):
+        with pytest.raises(ValueError, match=f"'target' has labels .{target}.: give classes from"):
+            system.check_record({**record, "target": np.int32(target)})
+    image = record["image"].copy()
+    image[..., 1] = 0
+    with pytest.raises(ValueError, match=r"mask of channel 1 .from 0. is empty"):
+        system.check_record({**record, "image": image})
+
+
 def test_training_lowers_the_loss():
     _, sources, system = small(optimizer__learning_rate="0.02")
 

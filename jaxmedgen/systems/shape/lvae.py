@@ -18,12 +18,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxmedgen.augment.shape_masks import ShapeAugmentation
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.variational import dimensions_in_use, warm_up
+from jaxmedgen.nets.gaussian_heads import check_classes
 from jaxmedgen.nets.ladder import LadderVAE, ShapePredictor
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.shape.lvae_criterion import ShapeCriterion, shape_loss
@@ -64,6 +66,23 @@ class LadderShapeVae(ShapesOfLevels):
     def players(self) -> Mapping[str, PlayerSettings]:
         """The model of shapes and the classifier."""
         return {VAE: self.settings, PREDICTOR: self.predictor_settings}
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """Refuses a record whose class does not exist, or one of whose masks is empty.
+
+        Raises:
+            ValueError: a class below 0 or beyond the classifier's; a channel without foreground,
+                of which Dice says nothing and whose wall has no thickness.
+        """
+        if self.criterion.classification and "target" in record:
+            check_classes(np.asarray(record["target"]), self.predictor.classes, "'target'")
+        mask = np.asarray(record["image"])
+        empty = np.flatnonzero(~mask.any(tuple(range(mask.ndim - 1))))
+        if empty.size:
+            raise ValueError(
+                f"the mask of channel {', '.join(map(str, empty))} (from 0) is empty: leave the "
+                "case out, or check data.label_map"
+            )
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> TrainState:
         """Fresh parameters, of the shape that the network was built for."""

@@ -70,6 +70,8 @@ def get_config(argument: str = "") -> ConfigDict:
         schedule="constant" if large else "cosine",
         warmup=0,
         clip_norm=0.0 if large else 1.0,
+        weight_decay=0.0,
+        ema_decay=0.0,
         b1=0.99 if large else 0.9,
         b2=0.9999 if large else 0.999,
     )

@@ -21,7 +21,7 @@ from jaxmedgen.nets.harmonic_layers import LRIConv, LRINet
 from jaxmedgen.ops.groups import check_spacing, point_group
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective, PlayerSettings
-from jaxmedgen.train.optim import optimizer, schedule
+from jaxmedgen.train.players import player_settings
 from jaxmedgen.train.state import TrainState, create_state
 from jaxmedgen.types import Batch
 
@@ -87,8 +87,6 @@ def build(config: Any, info: DatasetInfo) -> TextureClassifier:
     """
     if len(info.spacing) != 3:
         raise ValueError(f"spacing {info.spacing}: the layers are 3D, give 3D images")
-    rate = config.optimizer
-    steps = schedule(rate.schedule, rate.learning_rate, config.steps, rate.warmup)
     if config.net.kind == "cubenet":
         settings = {name: value for name, value in config.net.items() if name != "kind"}
         group = point_group(settings.pop("group"))
@@ -96,9 +94,4 @@ def build(config: Any, info: DatasetInfo) -> TextureClassifier:
         net = CubeNet(group, info.num_classes, **settings)
     else:
         net = LRINet(info.num_classes, LRIConv(spacing=info.spacing, **config.net))
-    return TextureClassifier(
-        net=net,
-        settings=PlayerSettings(
-            optimizer(rate.kind, steps, clip_norm=rate.clip_norm or None, b1=rate.b1, b2=rate.b2)
-        ),
-    )
+    return TextureClassifier(net=net, settings=player_settings(config.optimizer, config.steps))

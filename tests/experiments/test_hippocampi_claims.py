@@ -29,8 +29,10 @@ def test_shrinkage_is_that_of_the_phantom_and_lies_in_the_head():
     assert everywhere.correlation < 0.7
     grown = claims.shrinkage({0: healthy, 1: np.minimum(1.1 * healthy, 2)}, SOURCE)
     assert np.isnan(grown.in_head)
-    text = claims.shape_table([exact, everywhere], [0.9, 0.5])
-    assert text.count("\n| ") == 3 and "| 1.000 | 0.900 |" in text
+    text = claims.shape_table({"means": [exact, everywhere], "draws": [exact]}, [0.9, 0.5])
+    assert text.count("\n| ") == 4 and "| 1.000 | 0.900 |" in text
+    assert [c.holds for c in claims.shape_claims("means", [exact])] == [True, True]
+    assert [c.holds for c in claims.shape_claims("means", [everywhere])] == [False, False]
 
 
 def test_every_arm_of_the_claims_has_a_configuration():

@@ -17,6 +17,8 @@ from jaxmedgen.systems.shape.lvae import LadderShapeVae
 
 Density = Literal["gaussian", "kde"]
 DRAWS = 1000
+BELOW = {"prior means": False, "draws of the priors": True}
+"""Where the levels below the topmost are, in words, and `class_shapes`' argument for it."""
 _CHUNK = 50
 
 

@@ -28,8 +28,6 @@ READ_MEANS = {
     "criterion.ramp": "1.0",
     "criterion.ramp_steps": "0",
 }
-BELOW = {"prior means": False, "draws of the priors": True}
-"""What the levels below the topmost are at; whether they are sampled."""
 NOTES = (
     "Phantom ventricles, subjects and all other settings are those of `lvae`. Twice its length was "
     "the first that was tried; which of the two ways below the top is better was not known before.",
@@ -45,7 +43,7 @@ def reproduce(options: Options) -> Reproduction:
     seen = [observe(m.system, m.variables, m.sources.train) for m in longer]
     flat = [_trained(options, "mean", "vae2", READ_MEANS, s) for s in range(SEEDS)]
     shapes = {name: [_shapes(m, o, drawn) for m, o in zip(longer, seen)]
-              for name, drawn in BELOW.items()}  # fmt: skip
+              for name, drawn in population.BELOW.items()}  # fmt: skip
     found = {name: [thickening_of(m, s) for m, s in zip(longer, drawn)]
              for name, drawn in shapes.items()}  # fmt: skip
     first = found["draws of the priors"][0]

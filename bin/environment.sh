@@ -37,7 +37,7 @@ make_environment() {
 use_python() {
   if [ -x "$root/.venv/bin/python" ]; then
     python="$root/.venv/bin/python"
-  elif python3 -c 'import jaxmedgen' 2>/dev/null; then
+  elif (cd / && python3 -c 'import jaxmedgen.configuration') 2>/dev/null; then # not the clone itself
     python=python3
   else
     make_environment dev

@@ -210,12 +210,12 @@ def write_subjects(
 
     Args:
         subjects: label stacks.
-        output: folder; ``labels/subject_0000.nii.gz`` has rows, columns and slices as its axes.
+        output: folder; ``labels/subject_00000.nii.gz`` has rows, columns and slices as its axes.
         shown: subjects that the picture has, a row each.
     """
     records = []
     for number, subject in enumerate(subjects):
-        name = f"subject_{number:04d}"
+        name = f"subject_{number:05d}"
         between, rows, columns = subject.spacing
         affine = np.diag([rows, columns, between, 1.0])
         volume = np.moveaxis(subject.label, 0, -1)

@@ -186,8 +186,11 @@ def _cases(source: pathlib.Path, channels: int) -> list[Case]:
     layout = discover(source, contents="images", require_labels=False)
     bad = [c.name for c in layout.cases if len(c.images) != channels]
     if bad:
+        first = next(c for c in layout.cases if c.name == bad[0])
         raise DataError(
-            f"{source}: {', '.join(bad[:5])} do not have the run's {channels} channel(s)"
+            f"{source}: {', '.join(bad[:5])}: {len(first.images)} channel(s) where the run has "
+            f"{channels}. Four digits behind a last underscore number the channels of one scan "
+            "(NAME_0000.nii.gz): rename files that are scans of their own"
         )
     if not layout.cases:
         problems = "; ".join(str(p) for p in layout.problems[:5])

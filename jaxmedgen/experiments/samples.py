@@ -109,7 +109,7 @@ def write_samples(
         affine = upright(wanted.spacing) if affine is None else affine
         pictures.append(_write(output, number, image, label, wanted.spacing, affine, layout))
         shown = vendor or ((wanted.vendor or "own") if own else f"random-{number}")
-        log.add(f"sample_{number:04d}", wanted.subject, shown, image, label)
+        log.add(f"sample_{number:05d}", wanted.subject, shown, image, label)
     policy = vendor or ("own" if own else "random")
     log.write(output, generator=config.system, deformation="none", style=policy, seed=seed)
     _finish(output, sources, pictures, layout)
@@ -185,7 +185,7 @@ def write_deformed(
                 affine = affine_of(sources.train, int(records[number - start]["case"]))
                 pictures.append(_write(output, number, one, classes, spacing, affine, layout))
                 case = sources.train.info.case_names[stream.source_index(number)]
-                log.add(f"sample_{number:04d}", case, "own", one, classes)
+                log.add(f"sample_{number:05d}", case, "own", one, classes)
     name = type(system).__name__
     log.write(output, generator=name, deformation="population", style="own", seed=seed)
     _finish(output, sources, pictures, layout)
@@ -193,7 +193,7 @@ def write_deformed(
 
 def _write(output, number, image, label, spacing, affine, layout) -> Rgb:
     """One scan's files; returns its picture. Several channels are numbered as nnU-Net does."""
-    name = f"sample_{number:04d}"
+    name = f"sample_{number:05d}"
     if layout == "nnunet":
         nnunet.write_case(output, name, image, label, affine)
         return three_planes(image, label, spacing=spacing)

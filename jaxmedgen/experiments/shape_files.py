@@ -91,12 +91,12 @@ def write_shapes(
             image, _ = _parts(system, image)
             if not image.shape[-1]:
                 continue
-            path = output / f"{name}s" / f"sample_{number:04d}.nii.gz"
+            path = output / f"{name}s" / f"sample_{number:05d}.nii.gz"
             write_volume(path, image[..., 0] if image.shape[-1] == 1 else image, affine)
     if sources.info.num_classes > 1:
         for number, image in enumerate(rows["image"]):
             _, label = _parts(system, image)
-            path = output / "labels" / f"sample_{number:04d}.nii.gz"
+            path = output / "labels" / f"sample_{number:05d}.nii.gz"
             write_volume(path, label.astype(np.uint8), affine)
     shown = [x[i : i + _COLUMNS] for x in rows.values() for i in range(0, len(x), _COLUMNS)]
     shown = [x for x in shown if len(x) == len(shown[0])]

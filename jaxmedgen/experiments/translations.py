@@ -67,6 +67,6 @@ def write_translated(
 def _write(folder, number, image, label, affine) -> None:
     for k in range(image.shape[-1]):
         end = "" if image.shape[-1] == 1 else f"_{k:04d}"
-        write_volume(folder / "images" / f"sample_{number:04d}{end}.nii.gz", image[..., k], affine)
+        write_volume(folder / "images" / f"sample_{number:05d}{end}.nii.gz", image[..., k], affine)
     if label is not None:
-        write_volume(folder / "labels" / f"sample_{number:04d}.nii.gz", label, affine)
+        write_volume(folder / "labels" / f"sample_{number:05d}.nii.gz", label, affine)

@@ -81,6 +81,6 @@ def test_an_atlas_segments_and_samples(run, scans, tmp_path, kind):
     check(tmp_path / "out", scans)
     status, _, err = run("sample", "--workdir", work, "--output", tmp_path / "s", "--count", "2")
     assert status == 0, err
-    made = nib.load(tmp_path / "s" / "labels" / "sample_0001.nii.gz")
+    made = nib.load(tmp_path / "s" / "labels" / "sample_00001.nii.gz")
     np.testing.assert_allclose(made.affine, template.affine, atol=1e-5)
     assert len(np.unique(np.asarray(made.dataobj))) > 2

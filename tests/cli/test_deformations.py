@@ -36,7 +36,7 @@ def test_subjects_are_deformed_with_their_labels(run, workdir, tmp_path):
     assert len(list((tmp_path / "images").iterdir())) == 5
     for number in range(5):
         image, label = (
-            np.squeeze(nib.load(tmp_path / kind / f"sample_{number:04d}.nii.gz").get_fdata())
+            np.squeeze(nib.load(tmp_path / kind / f"sample_{number:05d}.nii.gz").get_fdata())
             for kind in ("images", "labels")
         )
         assert image.shape == label.shape == (16, 16)

@@ -112,7 +112,7 @@ def test_subjects_may_be_drawn_beyond_a_path_and_from_posteriors(run, workdir, t
         assert status == 0, err
         (record,) = json.loads((tmp_path / name / "records.json").read_text())
         assert record["t"] == (1.5 if name == "beyond" else 1)
-        labels[name] = nib.load(tmp_path / name / "labels" / "subject_0000.nii.gz").get_fdata()
+        labels[name] = nib.load(tmp_path / name / "labels" / "subject_00000.nii.gz").get_fdata()
     assert (labels["beyond"] != labels["end"]).any() and (labels["drawn"] != labels["end"]).any()
 
 

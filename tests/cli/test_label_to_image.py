@@ -46,7 +46,7 @@ def test_a_trained_generator_writes_a_data_set_for_nnunet(run, tmp_path):
     layout = discover(output)
     assert layout.kind == "nnunet" and len(layout.cases) == 3 and not layout.problems
     manifest = json.loads((output / "manifest.json").read_text())
-    assert [e["name"] for e in manifest["images"]] == [f"sample_{k:04d}" for k in range(3)]
+    assert [e["name"] for e in manifest["images"]] == [f"sample_{k:05d}" for k in range(3)]
     assert (manifest["deformation"], manifest["style"], manifest["styles"]) == ("none", "random", 3)
     # Label files get images on their own grid, in the style of a scan.
     affine = np.array([[0, 0, -8.0, 3], [-2.5, 0, 0, 1], [0, 2.5, 0, 7], [0, 0, 0, 1]])

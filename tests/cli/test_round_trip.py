@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxmedgen.cli.main import main
+from jaxmedgen.data.layouts import discover
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.train.metrics_log import read_metrics
 
@@ -161,6 +162,10 @@ def test_predict_names_what_is_wrong_with_the_input(fails, workdir, tmp_path):
     assert str(broken) in fails(*predict, broken)
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in fails(*predict, tmp_path / "empty")
+    for number in range(2):  # two scans, or two channels of one?
+        write(tmp_path / "two" / f"scan_000{number}.nii.gz", nib.load(scan).get_fdata())
+    message = fails(*predict, tmp_path / "two")
+    assert "2 channel(s) where the run has 1" in message and "NAME_0000.nii.gz" in message
 
 
 def test_a_run_without_synthesis_has_nothing_to_sample(fails, workdir, tmp_path):
@@ -173,9 +178,11 @@ def test_sample_writes_labelled_scans(run, tiny, tmp_path):
     status, out, err = run(*sample, "--config", "unet:cpu,arm=synthesis", *tiny)
     assert status == 0, err
     assert "wrote 2 samples" in out
+    # Their numbers are not those of channels: every file is a scan of its own.
+    assert [len(c.images) for c in discover(tmp_path / "images", contents="images").cases] == [1, 1]
     for number in range(2):
-        image = nib.load(tmp_path / "images" / f"sample_{number:04d}.nii.gz")
-        classes = nib.load(tmp_path / "labels" / f"sample_{number:04d}.nii.gz")
+        image = nib.load(tmp_path / "images" / f"sample_{number:05d}.nii.gz")
+        classes = nib.load(tmp_path / "labels" / f"sample_{number:05d}.nii.gz")
         assert image.shape == classes.shape == (16, 16, 16)
         assert np.isfinite(image.get_fdata()).all()
         assert set(np.unique(classes.dataobj)) <= {0, 1, 2}

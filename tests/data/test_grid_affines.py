@@ -120,7 +120,7 @@ def test_registered_and_deformed_subjects_stay_in_their_scanner_space(folder, tm
     sources = Sources(source, nobody, nobody, source.info)
     for layout, labels in (("plain", "labels"), ("nnunet", "labelsTr")):
         write_deformed(sources, Still(), {}, tmp_path / layout, 2, 0, layout)
-        found = [place_in(tmp_path / layout / labels / f"sample_000{i}.nii.gz") for i in range(2)]
+        found = [place_in(tmp_path / layout / labels / f"sample_0000{i}.nii.gz") for i in range(2)]
         found.sort(key=lambda place: place[0] - expected(0)[0])
         wanted = sorted((expected(0), expected(1)), key=lambda place: place[0])
         np.testing.assert_allclose(found, wanted, atol=NEAR)

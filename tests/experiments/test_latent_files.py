@@ -69,8 +69,8 @@ def test_draws_of_a_class_are_a_folder_to_train_on(cups, tmp_path):
     sources, toy = cups
     told = write_latents(sources, toy, {}, NAMES, tmp_path, 4, 0, "", "hcm")
     assert told["class"] == "HCM" and told["subjects"] == 10 and told["density"] == "gaussian"
-    assert rows_of(tmp_path / "labels/classes.csv")[3] == {"case": "sample_0003", "class": "HCM"}
-    mask = nib.load(tmp_path / "labels/sample_0003_ES.nii.gz")
+    assert rows_of(tmp_path / "labels/classes.csv")[3] == {"case": "sample_00003", "class": "HCM"}
+    mask = nib.load(tmp_path / "labels/sample_00003_ES.nii.gz")
     assert mask.shape == (16, 16, 16) and set(np.unique(mask.dataobj)) == {0, 1}
     assert mask.header.get_zooms() == (SPACING,) * 3
     # Walls of the mean shape: 14 mm and 7 more at a mean of 1, short of it at the rounded ends.

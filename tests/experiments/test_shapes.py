@@ -91,9 +91,9 @@ def workdir(tmp_path_factory):
 def test_a_conditional_model_samples_and_is_scored(workdir, tmp_path, capsys):
     sample = ["sample", "--workdir", str(workdir), "--output", str(tmp_path / "a"), "--count", "3"]
     assert main([*sample, "--condition", "4"]) == 0
-    image = nib.load(tmp_path / "a/images/sample_0002.nii.gz").get_fdata()
+    image = nib.load(tmp_path / "a/images/sample_00002.nii.gz").get_fdata()
     assert image.shape[:2] == (16, 16) and 0 <= image.min() <= image.max() <= 1
-    assert nib.load(tmp_path / "a/labels/sample_0000.nii.gz").get_fdata().max() <= 1
+    assert nib.load(tmp_path / "a/labels/sample_00000.nii.gz").get_fdata().max() <= 1
     assert main([*sample[:3], "--output", str(tmp_path / "b"), "--count", "4",
                  "--method", "uncertainty"]) == 0  # fmt: skip
     assert len(list((tmp_path / "b/deviations").iterdir())) == 4

@@ -156,8 +156,8 @@ def test_test_images_are_written_in_every_domain(workdir, tmp_path):
     write_translated(sources, Threshold(), {"net": {"limit": 0.2}}, tmp_path, 2, 0)
     for domain in ("absence", "presence"):
         names = sorted(p.name for p in (tmp_path / domain / "images").iterdir())
-        assert names == [f"sample_{n:04d}_{k:04d}.nii.gz" for n in range(2) for k in range(2)]
-        label = nib.load(tmp_path / domain / "labels" / "sample_0001.nii.gz").get_fdata()
+        assert names == [f"sample_{n:05d}_{k:04d}.nii.gz" for n in range(2) for k in range(2)]
+        label = nib.load(tmp_path / domain / "labels" / "sample_00001.nii.gz").get_fdata()
         assert label.shape == (12, 7) and not label.any()
     assert (tmp_path / "samples.png").is_file()
 

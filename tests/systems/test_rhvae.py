@@ -205,7 +205,7 @@ def test_a_density_of_latents_of_images_and_labels_is_learned_and_the_best_weigh
     variables = base.evaluation_variables(state)
     write_shapes(sources, system, variables, tmp_path, 2, 0, condition="3")  # crosses
     image, label = (
-        nib.load(tmp_path / part / "sample_0001.nii.gz") for part in ("images", "labels")
+        nib.load(tmp_path / part / "sample_00001.nii.gz") for part in ("images", "labels")
     )
     assert image.shape == label.shape and image.shape[:2] == (20, 20)
     assert set(np.unique(label.dataobj)) <= {0, 1} and image.get_fdata().max() <= 1

@@ -148,7 +148,7 @@ def write_class(
     )
     table = []
     for number, shape in enumerate(shapes):
-        name = f"sample_{number:04d}"
+        name = f"sample_{number:05d}"
         write_shape(output / "images", name, shape, info)
         write_shape(output / "labels", name, (shape > 0.5).astype(np.uint8), info)
         table.append({"case": name, "class": names[kind]})

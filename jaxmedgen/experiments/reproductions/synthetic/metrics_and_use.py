@@ -154,14 +154,25 @@ def _realism_table(measures: tuple[Measure, ...]) -> str:
 
 
 def _scatter(value, dice) -> np.ndarray:
-    """Dice downstream against FID, a point a generator."""
+    """Dice downstream against FID, a point a generator; checkpoints of one are joined."""
     figure = matplotlib.figure.Figure(figsize=(4.6, 3.2), dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()
+    largest = max(value[name, "fid"] for name in dice)
     for name, y in dice.items():
         x = value[name, "fid"]
+        if name in TRAINED:
+            continue
         axes.scatter(x, y, color="#0072B2", zorder=2)
-        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=9)
+        side, shift = ("right", -5) if x > largest / 30 else ("left", 5)
+        up = 5 if y >= np.median(list(dice.values())) else -13
+        axes.annotate(name, (x, y), (shift, up), textcoords="offset points", fontsize=9, ha=side)
+    path = [(value[name, "fid"], dice[name]) for name in TRAINED]
+    axes.plot(*zip(*path), "o-", color="#D55E00", lw=1, zorder=2)
+    for k, (point, steps) in enumerate(zip(path, CHECKPOINTS)):
+        side, shift = ("left", 4) if k % 2 else ("right", -4)  # the last ones lie close together
+        words = {"xytext": (shift, -12), "textcoords": "offset points", "fontsize": 9, "ha": side}
+        axes.annotate(f"{steps} steps" if k == 0 else str(steps), point, color="#D55E00", **words)
     axes.axvline(value["held-out real", "fid"], color="#888888", lw=1, ls="--", zorder=1)
     axes.set(xlabel="FID (dashed: held-out real images)", ylabel="Dice downstream", xscale="log")
     axes.margins(x=0.15, y=0.1)

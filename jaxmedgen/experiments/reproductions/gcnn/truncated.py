@@ -66,7 +66,7 @@ def run(options: Options) -> Part:
         results.total_seconds,
         claims=claims(results),
         table=size_table(results, summary),
-        pictures={"truncated": budget_picture(results, summary)},
+        pictures={"dice": budget_picture(results, summary)},
         notes=(
             f"Truncated training sets ({len(results.seeds)} seeds): {config.steps} steps of "
             f"{config.batch_size} patches of {config.patch_size[0]}^3 voxels for every arm; the "

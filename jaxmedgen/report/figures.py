@@ -42,11 +42,12 @@ _GRID = {"color": "#e4e4e4", "linewidth": 0.6}
 
 
 def arm_styles(results: AblationResults) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every arm; the reference arm takes the first, grey."""
-    names = [results.reference_arm, *(a for a in results.arms if a != results.reference_arm)]
-    return {
-        arm: (ARM_COLOURS[i % len(ARM_COLOURS)], MARKERS[i % len(MARKERS)])
-        for i, arm in enumerate(names)
+    """Colour and marker of every arm, no pair twice; the reference arm alone is grey."""
+    others = [arm for arm in results.arms if arm != results.reference_arm]
+    grey, *colours = ARM_COLOURS
+    return {results.reference_arm: (grey, MARKERS[0])} | {
+        arm: (colours[i % len(colours)], MARKERS[(i + 1) % len(MARKERS)])
+        for i, arm in enumerate(others)
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxmedgen.metrics import segmentation
-from jaxmedgen.report import page
+from jaxmedgen.report import figures, page
 from jaxmedgen.report.summary import summarise
 
 
@@ -166,3 +166,11 @@ def test_warnings_are_listed(results, tmp_path):
     text = page.write_report(changed, tmp_path / "r.html").read_text()
     _check(text)
     assert "none, 2 labels, seed 0: loss was not finite at step 3" in text
+
+
+def test_no_two_of_many_arms_look_alike(results):
+    arms = {results.reference_arm: ""} | {f"arm {k}": "" for k in range(30)}
+    styles = figures.arm_styles(dataclasses.replace(results, arms=arms, runs=(), overlays=()))
+    assert len(set(styles.values())) == 31
+    grey = styles[results.reference_arm][0]
+    assert [arm for arm, (colour, _) in styles.items() if colour == grey] == [results.reference_arm]

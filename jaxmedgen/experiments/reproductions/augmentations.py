@@ -37,6 +37,7 @@ FAMILIES = ("deformation", "intensification", "corruption", "interpolation")
 POLICIES = ("nnunet3d", "nnunet3d+moex_pono")
 ARMS = ("none", *ALONE, *FAMILIES, *POLICIES)
 GROUPS = ("pose", "intensity", "both")
+DATASET = "images with lesions; tests vary in pose, in gamma and bias field, or in both"
 MATCHING = {"deformation": "pose", "intensification": "intensity"}
 MIXING = ("mixup", "cutmix", "moex_in", "moex_pono")
 BUDGET = 6
@@ -51,7 +52,7 @@ def reproduce(options: Options) -> Reproduction:
         arms=ARMS,
         budgets=(BUDGET,),
         seeds=SEEDS,
-        dataset="images with lesions; tests vary in pose, in gamma and bias field, or in both",
+        dataset=DATASET,
     )
     found = study.reproduction("unet", results, summary, _claims(results))
     table = f"{_table(results)}\n\nAll tests:\n\n{found.table}"

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from jaxmedgen.experiments.reproductions import study
-from jaxmedgen.experiments.reproductions.augmentations import GROUPS
+from jaxmedgen.experiments.reproductions.augmentations import DATASET, GROUPS
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
 from jaxmedgen.report.figures import budget_picture
@@ -46,7 +46,7 @@ def reproduce(options: Options) -> Reproduction:
         arms=ARMS,
         budgets=(BUDGET,),
         seeds=SEEDS,
-        dataset="images with lesions; tests vary in pose, in gamma and bias field, or in both",
+        dataset=DATASET,
     )
     found = study.reproduction("augmentations", results, summary, questions(results), NOTES)
     table = f"{arm_table(results)}\n\nAll tests:\n\n{found.table}"

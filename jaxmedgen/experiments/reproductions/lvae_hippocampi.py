@@ -24,6 +24,7 @@ from jaxmedgen.experiments.reproductions.remodelling.models import (
     model_table,
     trained,
 )
+from jaxmedgen.experiments.reproductions.remodelling.rivals import accuracy_table
 
 ARMS = ("lvae", "vae64", "vae2")
 SEEDS = 3
@@ -184,19 +185,12 @@ def rival_part(models: list[Model]) -> tuple[dict[str, float], str]:
     found = np.mean(rows, 0)
     names = [f"PCA({t}) + LR" for t in COMPONENTS]
     names += ["PCA(20) + LDA", "volume + LR", "variance of PC1"]
-    table = "\n".join([
-        "Without a deep model, means over seeds:",
-        "",
-        "| " + " | ".join(names) + " |",
-        "|" + "---|" * len(names),
-        "| " + " | ".join(f"{value:.3f}" for value in found) + " |",
-    ])  # fmt: skip
     components = found[: len(COMPONENTS)]
     return {
         "PCA(2)": float(components[COMPONENTS.index(2)]),
         "best PCA": float(components.max()),
         "volume": float(found[-2]),
-    }, table
+    }, accuracy_table(names, found)
 
 
 def top_accuracy(model: Model, seen: Outcome) -> float:

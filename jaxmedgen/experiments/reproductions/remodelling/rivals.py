@@ -1,5 +1,7 @@
 """What classifiers without a deep model make of the subjects of trained models."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jaxmedgen.experiments.remodelling import baselines
@@ -28,16 +30,21 @@ def rival_part(models: list[Model]) -> tuple[dict[str, float], str]:
     names = [f"PCA({t}) + LR" for t in baselines.COMPONENTS] + ["PCA(20) + LDA"]
     cells = [*found, np.mean(mass), np.mean(indices), np.mean(shares)]
     names += ["ED mass + LR", f"{', '.join(baselines.INDICES)} + LR", "variance of PC1"]
-    table = "\n".join([
-        "Without a deep model, means over seeds:",
-        "",
-        "| " + " | ".join(names) + " |",
-        "|" + "---|" * len(names),
-        "| " + " | ".join(f"{c:.3f}" for c in cells) + " |",
-    ])  # fmt: skip
+    table = accuracy_table(names, cells)
     return {
         "PCA": float(max(small)),
         "most components": float(found[len(baselines.COMPONENTS) - 1]),
         "mass": float(np.mean(mass)),
         "indices": float(np.mean(indices)),
     }, table
+
+
+def accuracy_table(names: Sequence[str], values: Sequence[float]) -> str:
+    """Markdown: what is reached without a deep model, a column each."""
+    return "\n".join([
+        "Without a deep model, means over seeds:",
+        "",
+        "| " + " | ".join(names) + " |",
+        "|" + "---|" * len(names),
+        "| " + " | ".join(f"{value:.3f}" for value in values) + " |",
+    ])  # fmt: skip

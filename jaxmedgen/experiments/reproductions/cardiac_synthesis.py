@@ -17,8 +17,8 @@ from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduct
 from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 from jaxmedgen.metrics.statistics import mean_interval
 
-SEEDS = 2
-SEEDS_OF_ABLATIONS = 1
+SEEDS = 3
+SEEDS_OF_ABLATIONS = 3
 ARMS = {"label": "arm=label", "vae": "arm=vae", "pix2pixhd": "arm=pix2pixhd"}
 ONE_VENDOR = {"vendor_a": "arm=label,vendors=A", "vendor_b": "arm=label,vendors=B"}
 CHANGES = {

@@ -35,7 +35,7 @@ PUBLISHED = {
 NOTES = (
     f"Every generator takes {models.STEPS} steps of 8 slices (the sheet: 1500). Generators of one "
     f"vendor see {models.TRAIN_OF_EACH_VENDOR} slices of it, the others as many of each. Claims "
-    f"(i) to (iii) have {SEEDS} seeds, (iv) to (vi) {SEEDS_OF_ABLATIONS}: a sign, no proof.",
+    f"(i) to (iii) have {SEEDS} seeds, (iv) to (vi) {SEEDS_OF_ABLATIONS}.",
     "FID and KID are taken in the features of the vendor classifier (128 numbers; 800 images, 400 "
     "for a single vendor): they rank generators here and cannot be compared with those of other "
     "networks. FID wants 1280 images and is too large with fewer, KID is not. Background FID is "

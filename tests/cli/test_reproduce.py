@@ -6,7 +6,7 @@ import json
 import pytest
 
 from jaxmedgen.cli import reproduce
-from jaxmedgen.experiments.reproductions import genseg, heldout_contrast, record
+from jaxmedgen.experiments.reproductions import genseg_digits, heldout_contrast, record
 from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 
 
@@ -49,14 +49,14 @@ def test_parts_are_those_that_an_experiment_offers(tmp_path, monkeypatch, capsys
         seen.append(options)
         return record.Reproduction(system="genseg", seeds=1, seconds=1.0, claims=())
 
-    monkeypatch.setattr(genseg, "reproduce", fake)
+    monkeypatch.setattr(genseg_digits, "reproduce", fake)
     folders = ("--output", str(tmp_path / "docs" / "results"), "--workdir", str(tmp_path / "w"))
-    assert reproduce.main(["genseg", "--parts", "hard,large", *folders]) == 0
+    assert reproduce.main(["genseg_digits", "--parts", "hard,large", *folders]) == 0
     assert seen[0].parts == ("hard", "large")
-    written = json.loads((tmp_path / "docs" / "results" / "genseg.json").read_text())
-    assert written["command"] == "bin/reproduce genseg --parts hard,large"
+    written = json.loads((tmp_path / "docs" / "results" / "genseg_digits.json").read_text())
+    assert written["command"] == "bin/reproduce genseg_digits --parts hard,large"
     for arguments, told in (
-        (["genseg", "--parts", "huge"], "it has simple, hard, large"),
+        (["genseg_digits", "--parts", "huge"], "it has simple, hard, large"),
         (["heldout_contrast", "--parts", "large"], "none to choose from"),
     ):
         with pytest.raises(SystemExit):

@@ -14,7 +14,7 @@ from jaxmedgen.data.phantoms.lesion_images import LesionImages
 from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source, in_memory
 from jaxmedgen.experiments import genseg_arm
 from jaxmedgen.experiments.mine_toy import estimated_information, exact_information
-from jaxmedgen.experiments.reproductions import genseg
+from jaxmedgen.experiments.reproductions import genseg_digits
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.reproductions.translation import digits, hemispheres
 from jaxmedgen.experiments.translation_scores import area_under_curve, score_digits
@@ -137,12 +137,32 @@ def test_a_part_on_hemispheres_of_phantoms(tmp_path):
     assert image.shape == (9 * 66 - 2, count * 34 - 2, 3)
 
 
-def test_the_largest_task_is_run_if_it_is_asked_for(tmp_path):
-    """Its data are the sheet's; a few steps of the autoencoder on tiny images have all scores."""
-    assert genseg.tasks(Options(tmp_path)) == ()
-    assert genseg.tasks(Options(tmp_path, data="mnist")) == ("simple", "hard")
+def test_the_largest_task_is_run_if_it_is_asked_for(tmp_path, monkeypatch):
+    """Every task trains the talk's arms; the order of their scores is the claim."""
+    asked = []
+
+    def scored(options, size, task, arm, seed):
+        asked.append(task)
+        dice = {"segmentation": 0.2, "autoencoder": 0.6, "proposed": 0.5}[arm]
+        return dict.fromkeys(("case_dice", "removal_error", "removal_auc"), np.nan) | {
+            "global_dice": dice,
+            "seconds": 60.0,
+        }
+
+    monkeypatch.setattr(digits, "scores", scored)
+    monkeypatch.setattr(digits, "picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
+    found = genseg_digits.reproduce(Options(tmp_path))
+    assert set(asked) == {"simple", "hard"}
+    asked.clear()
+    found = genseg_digits.reproduce(Options(tmp_path, data="mnist", parts=("large",)))
+    assert asked == ["large"] * 3 and list(found.pictures) == ["large"]
+    assert [claim.holds for claim in found.claims] == [False, True]
+    assert "| autoencoder | 0.600 |  |" in found.table and "real digits" in found.table
+
+
+def test_the_published_task_of_128_has_its_data(tmp_path):
+    """As the sheet gives them."""
     asked = Options(tmp_path, data="mnist", parts=("large",))
-    assert genseg.tasks(asked) == ("large",)
     config = digits.configured(asked, "gpu", "large", "autoencoder", 0)
     assert config.data.shape == (128, 128) and config.data.folder == "mnist"
     assert (config.data.clutter, config.data.piece) == (80, 10)

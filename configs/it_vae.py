@@ -1,6 +1,7 @@
 """IT-VAE: a variational autoencoder with a spatial transformer inside (Detlefsen & Hauberg 2019).
 
     bin/reproduce it_vae
+    bin/reproduce it_vae_augmentation
     bin/train --config configs/it_vae.py:cpu --workdir work/it_vae
     bin/train --config configs/it_vae.py:cpu,arm=vae --workdir work/vae
     bin/train --config configs/it_vae.py:cpu,data=mnist --workdir work/digits

@@ -28,7 +28,8 @@ def of_styles(model: Model, real: Slices) -> dict[str, Rgb]:
     label = jnp.asarray(real.label[first])
     ends = [jnp.asarray(real.image[numbers]) for numbers in (first, last)]
     places = jnp.linspace(0, 1, _STEPS)
-    path = jax.jit(lambda v: model.system.interpolate(v, label, *ends, places))(model.variables)
+    # Images are arguments: as constants, their sorting would be folded while compiling.
+    path = jax.jit(model.system.interpolate)(model.variables, label, *ends, places)
     between = np.asarray(path)
     tiles = []
     for i in range(len(first)):

@@ -11,7 +11,7 @@ efficient adjoint calculation", 2012; Zhang and Fletcher, 2019 (band-limited vel
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from jaxmedgen.ops.shooting import Gradient, shoot
 from jaxmedgen.ops.sobolev import SobolevMetric
 from jaxmedgen.types import Leaf
 
-Optimizer = Literal["lbfgs", "adam"]
+Optimizer = Literal["lbfgs", "adam", "sobolev"]
 
 
 class Registration(NamedTuple):
@@ -69,8 +69,10 @@ def register(
             ``SobolevMetric()``.
         sigma: standard deviation of the noise; small values follow the images more closely.
         iterations: on each level of the pyramid, coarsest first; each level halves the voxels.
-        optimizer: ``lbfgs`` with line search, or ``adam``.
-        learning_rate: of Adam; L-BFGS finds its own step.
+        optimizer: ``lbfgs`` with line search, ``adam``, or ``sobolev``: steps ``v_0 <- v_0 - e G``
+            along the gradient ``G = v_0 + K grad`` in the metric, of the misfit's gradient
+            ``grad``, as in Vialard et al.
+        learning_rate: of Adam, or e, which must suit sigma and the images; L-BFGS finds its own.
         steps: of RK4 from 0 to 1.
         band: odd number of low frequencies an axis the velocity is restricted to, None for a dense
             velocity. Shooting then costs next to nothing (`flash.py`).
@@ -157,7 +159,7 @@ def _minimise(problem, optimizer, learning_rate, count, xi, pair):
 
     evaluate = jax.value_and_grad(value)
 
-    def adam(carry, _):
+    def plain(carry, _):
         xi, state = carry
         energy, slope = evaluate(xi)
         update, state = method.update(slope, state, xi)
@@ -170,9 +172,10 @@ def _minimise(problem, optimizer, learning_rate, count, xi, pair):
         later = [optax.tree.get(state, name) for name in ("value", "grad")]
         return (optax.apply_updates(xi, update), state, *later), energy
 
-    if optimizer == "adam":
-        method = optax.adam(learning_rate)
-        iterate, start = adam, (xi, method.init(xi))
+    if optimizer != "lbfgs":
+        # A step along the slope in xi is one along K times the slope in v_0: Sobolev's gradient.
+        method = optax.adam(learning_rate) if optimizer == "adam" else optax.sgd(learning_rate)
+        iterate, start = plain, (xi, method.init(xi))
     else:
         method = optax.lbfgs()
         iterate, start = lbfgs, (xi, method.init(xi), *evaluate(xi))
@@ -199,8 +202,10 @@ def _check(source, target, metric, sigma, iterations, optimizer, padding) -> Non
         raise ValueError(f"sigma {sigma} must be positive and padding {padding} not negative")
     if not iterations or min(iterations) < 1:
         raise ValueError(f"iterations {tuple(iterations)} must be positive, one a level")
-    if optimizer not in ("lbfgs", "adam"):
-        raise ValueError(f"optimizer {optimizer!r} is unknown: use 'lbfgs' or 'adam'")
+    if optimizer not in get_args(Optimizer):
+        raise ValueError(
+            f"optimizer {optimizer!r} is unknown: use {' or '.join(map(repr, get_args(Optimizer)))}"
+        )
     if min(source.shape[1:-1]) + 2 * padding < 4 * 2 ** (len(iterations) - 1):
         raise ValueError(
             f"volume {source.shape[1:-1]} is too small for {len(iterations)} levels: give fewer"

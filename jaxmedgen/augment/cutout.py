@@ -1,7 +1,7 @@
 """Cutout: boxes of the image are blotted out (DeVries & Taylor 2017), in 2D and 3D."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxmedgen.augment.draws import split_keys, uniform_table
 from jaxmedgen.augment.spatial import Parameters
+from jaxmedgen.augment.statistics import lift, value_range
 
 CutLabel = Literal["keep", "background", "ignore"]
+CutFill = Literal["constant", "noise", "uniform"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Cutout:
         boxes: smallest and largest number of boxes.
         side: range of a box's side over the image's, an axis each.
         p: probability that a sample is cut.
-        fill: ``constant`` (0, the mean of a z-scored image) or ``noise`` (standard normal).
+        fill: ``constant`` (0, the mean of a z-scored image), ``noise`` (standard normal), or
+            ``uniform`` (noise between the least and the largest value of the sample and channel).
         label: inside of the boxes, ``keep`` the label, or set it to ``background`` (0) or
             ``ignore``.
         ignore_label: value for ``ignore``; the loss must know it.
@@ -30,7 +33,7 @@ class Cutout:
     boxes: tuple[int, int] = (1, 3)
     side: tuple[float | int, float | int] = (0.1, 0.4)
     p: float | int = 0.5
-    fill: Literal["constant", "noise"] = "constant"
+    fill: CutFill | str = "constant"
     label: CutLabel = "keep"
     ignore_label: int | None = None
 
@@ -40,6 +43,8 @@ class Cutout:
             raise ValueError(f"boxes {self.boxes}: give a smallest and largest number, 1 <= a <= b")
         if not 0 < self.side[0] <= self.side[1] <= 1:
             raise ValueError(f"side {self.side}: give a range within (0, 1]")
+        if self.fill not in get_args(CutFill):
+            raise ValueError(f"fill {self.fill!r} is unknown: use {' or '.join(get_args(CutFill))}")
         if not 0 <= self.p <= 1:
             raise ValueError(f"p = {self.p} is no probability: use 0 to 1")
         if self.label == "ignore" and self.ignore_label is None:
@@ -82,6 +87,10 @@ def apply_cutout(
     if settings.fill == "noise":
         draw = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))
         fill = draw(parameters["noise_keys"]).astype(image.dtype)
+    elif settings.fill == "uniform":
+        low, high = (lift(value, image) for value in value_range(image))
+        draw = jax.vmap(lambda key: jax.random.uniform(key, image.shape[1:]))
+        fill = (low + (high - low) * draw(parameters["noise_keys"])).astype(image.dtype)
     image = jnp.where(cut[..., None], fill, image)
     if settings.label == "keep":
         return image, label

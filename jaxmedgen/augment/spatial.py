@@ -2,8 +2,8 @@
 
 All maps of a sample become one field of sampling coordinates, ``x'(p) = x(F A phi(p))`` with a flip
 F, an affine map A and a deformation phi (`deformation.py` lists the kinds; several are composed);
-image (linear) and label (nearest) are resampled once. Lengths are in mm and relative to the centre
-of the volume.
+image (linear) and label (nearest, unless set otherwise) are resampled once. Lengths are in mm and
+relative to the centre of the volume.
 
 Ranges and conventions: nnU-Net (Isensee et al. 2021) for flips, rotation and scale.
 """
@@ -70,7 +70,10 @@ class Spatial:
         sample_field_p: their probability.
         border: beyond the volume, ``constant`` (air and label 0) or ``reflect``.
         fill: value of the air; by default the minimum of each sample and channel.
-        image_order: 1 linear or 0 nearest sampling of images.
+        image_order: sampling of images, 0 nearest, 1 linear, 3 cubic (nnU-Net), which may overshoot
+            beside sharp edges.
+        label_order: of labels, 0 nearest; 1 the label of the largest linear weight (nnU-Net's
+            linear one-hot), with smoother borders.
         left_right_axis: the axis whose flip swaps sides.
         swap_labels: pairs of labels that change places when sides are swapped.
     """
@@ -96,7 +99,8 @@ class Spatial:
     sample_field_p: float | int = 1.0
     border: Literal["constant", "reflect"] = "constant"
     fill: float | int | None = None
-    image_order: Literal[0, 1] = 1
+    image_order: Literal[0, 1, 3] = 1
+    label_order: Literal[0, 1] = 0
     left_right_axis: int = 0
     swap_labels: tuple[tuple[int, int], ...] = ()
 
@@ -260,8 +264,10 @@ def apply_spatial(
     else:
         coordinates = sampling_coordinates(settings, parameters, shape)
         air = value_range(image)[0] if settings.fill is None else float(settings.fill)
-        image = resample(image, coordinates, order=settings.image_order, mode="constant", fill=air)
-        label = resample_labels(label, coordinates)
+        # A spline takes up what lies beyond the border, even where nothing there is sampled.
+        sampling = {"order": settings.image_order, "mode": settings.border, "fill": air}
+        image = resample(image, coordinates, **sampling)
+        label = resample_labels(label, coordinates, order=settings.label_order)
     return image, swap_sides(settings, parameters, label)
 
 

@@ -55,7 +55,24 @@ def test_a_sample_without_boxes_stays_and_noise_fills():
     assert noise.std() == pytest.approx(1.0, abs=0.1)
 
 
+def test_uniform_noise_fills_between_the_least_and_the_largest_value():
+    image = jnp.stack([jnp.full((4, 32, 32), 3.0), jnp.zeros((4, 32, 32))], -1)
+    image = image.at[:, 0, 0].set(jnp.asarray([7.0, -1.0]))
+    settings = Cutout(boxes=(1, 1), side=(0.5, 0.5), p=1.0, fill="uniform")
+    out, _ = apply_cutout(
+        settings, sample_cutout(settings, _keys(4), 2), image, jnp.zeros((4, 32, 32), int)
+    )
+    hole = np.asarray((out != image).any(-1))
+    for channel, (low, high) in enumerate(((3.0, 7.0), (-1.0, 0.0))):
+        noise = np.asarray(out)[hole][:, channel]
+        assert low <= noise.min() < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < noise.max() <= high
+        assert noise.std() == pytest.approx((high - low) / np.sqrt(12), rel=0.1)
+
+
 def test_settings_are_checked():
+    with pytest.raises(ValueError, match="fill 'mean' is unknown"):
+        Cutout(fill="mean")
     with pytest.raises(ValueError, match="needs the ignore_label"):
         Cutout(label="ignore")
     with pytest.raises(ValueError, match=r"boxes \(0, 2\)"):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,6 +112,33 @@ def test_flips_composed_into_coordinates_equal_plain_flips():
     flipped, flipped_label = apply_spatial(plain, drawn, image, label)
     np.testing.assert_allclose(moved, flipped, atol=2e-5)
     np.testing.assert_array_equal(moved_label, flipped_label)
+
+
+def test_cubic_images_and_linear_labels():
+    """Cubic sampling of a smooth image is nearer to its formula; labels are the linear argmax."""
+    settings = Spatial(
+        spacing=(1.0, 1.0), rotation=Draw(-30, 30), deformation=Draw(2, 2), border="reflect"
+    )
+    drawn, shape = sample_spatial(settings, _keys(4)), (24, 20)
+    label = _label(shape, values=(0, 1, 2))
+
+    def wave(x):
+        return jnp.cos(np.pi / 23 * 5 * x[..., 0]) * jnp.cos(np.pi / 19 * 4 * x[..., 1])
+
+    grid = jnp.stack(jnp.meshgrid(*map(jnp.arange, shape), indexing="ij"), -1)
+    image = jnp.broadcast_to(wave(grid)[None, ..., None], (4, *shape, 1))
+    expected = wave(sampling_coordinates(settings, drawn, shape))
+    error, moved = {}, {}
+    for order in (1, 3):
+        chosen = dataclasses.replace(settings, image_order=order, label_order=order % 3)
+        out, moved[order] = apply_spatial(chosen, drawn, image, label)
+        error[order] = float(jnp.sqrt(jnp.mean((out[..., 0] - expected) ** 2)))
+    assert error[3] < 0.2 * error[1]
+    one_hot = jax.nn.one_hot(label, 3)
+    soft, _ = apply_spatial(settings, drawn, one_hot, label)
+    sharp = np.sort(soft, -1)[..., -1] - np.sort(soft, -1)[..., -2] > 1e-4  # no ties
+    np.testing.assert_array_equal(np.asarray(moved[1])[sharp], np.argmax(soft, -1)[sharp])
+    assert (np.asarray(moved[1]) != np.asarray(moved[3])).any()
 
 
 def test_deformations_do_not_fold_and_reach_their_amplitude():

@@ -123,7 +123,7 @@ def velocity_flow(
         gamma: of the metric.
         power: of the metric.
         padding: voxels round the volume, where the grid is periodic.
-        squarings: of the exponential.
+        squarings: of the exponential; 0 takes as many as the fastest voxel of each sample needs.
         shooting_steps: of RK4.
 
     Raises:
@@ -141,7 +141,7 @@ def velocity_flow(
             "'dense'"
         )
     if flow == "stationary":
-        return StationaryFlow(prior, squarings)
+        return StationaryFlow(prior, squarings or None)
     if flow == "geodesic":
         if isinstance(prior, ControlPrior):
             raise ValueError(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmedgen.ops.fields import compose
+from jaxmedgen.ops.fields import compose, exp_velocity
 from jaxmedgen.ops.invariant_metrics import SobolevMetric
 from jaxmedgen.ops.sobolev import energy
 from jaxmedgen.ops.velocity_flows import velocity_flow
@@ -102,6 +102,18 @@ def test_a_stationary_flow_is_not_a_geodesic():
     hyper, xi = made[0].prior.start(1.5), draws(made[0].prior, 2)
     one, other = jax.jit(lambda xi: [f.displacement(xi, hyper) for f in made])(xi)
     assert float(jnp.abs(one - other).max()) > 0.3
+
+
+def test_squarings_adapt_to_the_velocity():
+    """Zero takes what each sample needs; energies can still be differentiated."""
+    made, fine = (velocity_flow((24, 24), parametrisation="bspline", squarings=n) for n in (0, 10))
+    hyper, xi = made.prior.start(1.5), draws(made.prior, 2) * jnp.asarray([[[[0.1]]], [[[1.0]]]])
+    v = made.prior.velocity(xi, hyper)
+    np.testing.assert_array_equal(made.displacement(xi, hyper), exp_velocity(v, steps=None))
+    error = jnp.abs(made.displacement(xi, hyper) - fine.displacement(xi, hyper))
+    assert float(error.max()) < 0.1
+    slope = jax.grad(lambda xi: jnp.sum(made.displacement(xi, hyper) ** 2))(xi)
+    assert bool(jnp.isfinite(slope).all()) and float(jnp.abs(slope[1]).max()) > 0
 
 
 def test_unknown_settings_are_named():

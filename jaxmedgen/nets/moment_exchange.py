@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxmedgen.ops.collectives import all_gather
 
-MomentKind = Literal["positional", "instance", "layer", "group"]
+MomentKind = Literal["positional", "instance", "layer", "group", "group_positional"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +28,17 @@ class MomentExchange:
         weight: of a sample's own label in the loss, lambda; the rest goes to the partner's. 1 for
             moments of style; below 1 for positional ones, which carry the partner's layout.
         p: probability.
+        level: of the encoder, whose output is exchanged: 0 at full resolution (the stem), 1 below.
     """
 
     kind: MomentKind = "instance"
     weight: float | int = 1.0
     p: float | int = 0.5
+    level: int = 0
 
     def __post_init__(self) -> None:
+        if self.level < 0:
+            raise ValueError(f"level = {self.level} of moment exchange: count from 0 on")
         for name in ("weight", "p"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} = {getattr(self, name)} of moment exchange: use 0 to 1")
@@ -53,7 +57,8 @@ def moments(
     Args:
         features: of a batch.
         kind: ``positional``: over channels at each position (PONO); ``instance``: over space of
-            each channel; ``layer``: over both; ``group``: over space and blocks of channels.
+            each channel; ``layer``: over both; ``group``: over space and blocks of channels;
+            ``group_positional``: over blocks of channels at each position.
         groups: number of blocks.
         epsilon: added to the variance.
         ddof: 1 for the unbiased variance of the authors' code.
@@ -64,17 +69,19 @@ def moments(
     x = features.astype(jnp.float32)
     space, channels = tuple(range(1, x.ndim - 1)), x.shape[-1]
     axes = {"positional": (x.ndim - 1,), "instance": space, "layer": (*space, x.ndim - 1)}
-    if kind == "group":
+    grouped, seen = kind in ("group", "group_positional"), channels
+    if grouped:
         if channels % groups:
             raise ValueError(f"{channels} channels do not divide into groups={groups}")
-        x = x.reshape(*x.shape[:-1], groups, channels // groups)
-        axes["group"] = (*space, x.ndim - 1)
-    if kind == "positional" and channels <= ddof:
-        raise ValueError(f"positional moments of {channels} channel(s): they need at least two")
+        seen = channels // groups
+        x = x.reshape(*x.shape[:-1], groups, seen)
+        axes |= {"group": (*space, x.ndim - 1), "group_positional": (x.ndim - 1,)}
+    if "positional" in kind and seen <= ddof:
+        raise ValueError(f"positional moments of {seen} channel(s): they need at least two")
     mean = x.mean(axes[kind], keepdims=True)
     deviation = jnp.sqrt(x.var(axes[kind], keepdims=True, ddof=ddof) + epsilon)
-    if kind == "group":
-        wide = (*mean.shape[:-2], groups, channels // groups)
+    if grouped:
+        wide = (*mean.shape[:-2], groups, seen)
         flat = (*mean.shape[:-2], channels)
         mean, deviation = (jnp.broadcast_to(m, wide).reshape(flat) for m in (mean, deviation))
     return mean, deviation

@@ -123,8 +123,9 @@ class UNet(nn.Module):
         strides: the step into each level below the first, a number or one an axis; all 2 by
             default. ``((1, 2, 2), 2, 2)`` suits thick slices.
         upsample: ``conv``, ``nearest`` or ``linear``; see `layers.Upsample`.
-        moment_exchange: which moments of the first level's output are exchanged between samples
-            in training, see `moment_exchange.py`.
+        moment_exchange: which moments of a level's output are exchanged between samples in
+            training, see `moment_exchange.py`.
+        moment_level: of the encoder, whose output that is; 0 is the first.
     """
 
     dims: int = 3
@@ -141,6 +142,7 @@ class UNet(nn.Module):
     strides: Sequence[int | Sequence[int]] | None = None
     upsample: UpsampleMethod = "conv"
     moment_exchange: MomentKind | None = None
+    moment_level: int = 0
 
     @nn.compact
     def __call__(
@@ -190,7 +192,8 @@ class UNet(nn.Module):
         steps = ((1,) * self.dims, *strides)
         for i, (features, convs, stride) in enumerate(zip(self.features, blocks, steps)):
             x = level(features, convs, stride, f"encoder_{i}")(x, train)
-            if i == 0 and train and self.moment_exchange and partner is not None:
+            exchanges = i == self.moment_level and self.moment_exchange and partner is not None
+            if exchanges and train:
                 x = exchange_moments(x, partner, self.moment_exchange)
             skips = _mix(mixup, i + 1, [*skips, x])
             x = skips[-1]
@@ -232,6 +235,11 @@ class UNet(nn.Module):
             raise ValueError(
                 f"UNet: image {shape} does not have dims={self.dims} axes of space; it must be "
                 "[b, *space, c]"
+            )
+        if not 0 <= self.moment_level < len(self.features):
+            raise ValueError(
+                f"UNet: moment_level={self.moment_level} of {len(self.features)} levels: count "
+                "from 0 on"
             )
         total = tuple(math.prod(s[axis] for s in strides) for axis in range(self.dims))
         if any(size % t for size, t in zip(shape[1:-1], total)):

@@ -7,19 +7,22 @@ from jaxmedgen.nets.moment_exchange import MomentExchange, exchange_moments, mom
 from jaxmedgen.nets.unet import FeatureMixup, UNet
 from jaxmedgen.ops.collectives import batch_axis
 
-KINDS = ("positional", "instance", "layer", "group")
+KINDS = ("positional", "instance", "layer", "group", "group_positional")
 SWAP = jnp.asarray([1, 0, 3, 2])
 H = jnp.asarray(np.random.default_rng(0).normal(2, 3, size=(4, 6, 5, 8)), jnp.float32)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_exchanged_features_have_the_partners_moments(kind):
-    out = exchange_moments(H, SWAP, kind)
-    for found, wanted in zip(moments(out, kind), moments(H, kind)):
+    groups = {"groups": 2}
+    # Enough channels a group: epsilon counts where the variance of a few is small.
+    h = jnp.concatenate([H, H[::-1]], -1) if kind == "group_positional" else H
+    out = exchange_moments(h, SWAP, kind, **groups)
+    for found, wanted in zip(moments(out, kind, **groups), moments(h, kind, **groups)):
         np.testing.assert_allclose(found, wanted[SWAP], atol=2e-5)
-    np.testing.assert_allclose(exchange_moments(out, SWAP, kind), H, atol=1e-4)
-    np.testing.assert_allclose(exchange_moments(H, jnp.arange(4), kind), H, atol=1e-5)
-    assert float(jnp.abs(out - H).max()) > 0.1
+    np.testing.assert_allclose(exchange_moments(out, SWAP, kind, **groups), h, atol=1e-4)
+    np.testing.assert_allclose(exchange_moments(h, jnp.arange(4), kind, **groups), h, atol=1e-5)
+    assert float(jnp.abs(out - h).max()) > 0.1
 
 
 def test_moments_are_numpys_unbiased_ones():
@@ -33,6 +36,11 @@ def test_moments_are_numpys_unbiased_ones():
     mean, _ = moments(H, "group", groups=2)
     np.testing.assert_allclose(mean[:, 0, 0, 3], x[..., :4].mean((1, 2, 3)), rtol=1e-5)
     assert mean.shape == (4, 1, 1, 8)
+    mean, deviation = moments(H, "group_positional", groups=2)
+    np.testing.assert_allclose(mean[..., 3], x[..., :4].mean(-1), atol=1e-5)
+    expected = np.sqrt(x[..., 4:].var(-1, ddof=1) + 1e-5)
+    np.testing.assert_allclose(deviation[..., 4], expected, rtol=1e-5)
+    assert mean.shape == H.shape
 
 
 def test_instance_exchange_leaves_normalised_features_and_gradients_reach_the_partner():
@@ -80,10 +88,35 @@ def test_the_unet_mixes_in_training_only():
         )
 
 
+def test_any_level_of_the_encoder_can_be_exchanged():
+    """Instance moments below: what the decoder gets of the first level is the sample's own."""
+    image = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8, 8, 1)), jnp.float32)
+    nets = [
+        UNet(2, (4, 8), 2, norm="none", moment_exchange="layer", moment_level=n) for n in (0, 1)
+    ]
+    variables = nets[0].init(jax.random.key(0), image)
+    found = []
+    for net in nets:
+        kept = {"mutable": ["intermediates"], "capture_intermediates": True, "train": True}
+        mixed, seen = net.apply(variables, image, partner=SWAP, **kept)
+        plain, own = net.apply(variables, image, **kept)
+        assert float(jnp.abs(mixed - plain).max()) > 1e-3
+        one, other = (x["intermediates"]["encoder_1"]["__call__"][0] for x in (seen, own))
+        found.append(float(jnp.abs(one - other).max()))
+    assert found[0] > 1e-3, "the second level sees what the first exchanged"
+    assert found[1] == 0.0, "and its own input if the exchange comes after it"
+    with pytest.raises(ValueError, match="moment_level=2 of 2 levels"):
+        UNet(2, (4, 8), 2, moment_level=2).init(jax.random.key(0), image)
+
+
 def test_settings_are_checked():
+    with pytest.raises(ValueError, match="level = -1"):
+        MomentExchange(level=-1)
     with pytest.raises(ValueError, match="p = 2"):
         MomentExchange(p=2)
     with pytest.raises(ValueError, match="do not divide into groups=3"):
         moments(H, "group", groups=3)
     with pytest.raises(ValueError, match="at least two"):
         moments(H[..., :1], "positional")
+    with pytest.raises(ValueError, match="of 1 channel"):
+        moments(H, "group_positional", groups=8)

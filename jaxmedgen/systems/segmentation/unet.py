@@ -234,6 +234,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
             dims=len(info.spacing),
             classes=info.num_classes,
             moment_exchange=None if exchange is None else exchange.kind,
+            moment_level=0 if exchange is None else exchange.level,
             **net,
         ),
         settings=player_settings(config.optimizer, config.steps),

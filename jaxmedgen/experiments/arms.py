@@ -49,24 +49,32 @@ def synthesis_arm(inputs: ArmInputs) -> ArmTraining:
     )
 
 
+_IN_THE_PLANE = {"trivial": "p1", "V": "p2", "C4": "p4", "O": "p4", "D4": "p4m"}
+
+
 def network_arm(description: str, name: str) -> Arm:
     """An arm that exchanges the segmenter's network for one of `configs/gcnn_unet.py`.
 
     It gets the depth of the network it replaces and its first level's channels as the number to
     match; its head sees as many features as that network's, not only those of one group element.
+    Where that arm turns images or averages over turns, these are quarter turns.
     """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        old = inputs.config.net
-        config = load_config(f"gcnn_unet:cpu,arm={name}")
-        net = config.net.to_dict()
+        old, flat = inputs.config.net, len(inputs.labelled.info.spacing) == 2
+        config = load_config(f"gcnn_unet:cpu,arm={name},group=C4")
+        net, turned = config.net.to_dict(), config.augment.group
         net["depth"] = len(old.features) - 1
         if net["kind"] == "group":
-            net["base_filters"] = net["head_features"] = old.features[0]
+            net["base_filters"] = old.features[0]
+            net["head_features"] = 0 if net["group"] == "trivial" else old.features[0]
             net |= {key: old[key] for key in ("norm", "dtype", "remat", "dropout")}
-            if len(inputs.labelled.info.spacing) == 2:
-                net["group"] = "p1" if net["group"] == "trivial" else "p4"
+        if flat:
+            groups = {key: net[key] for key in ("group", "average_over") if net.get(key)}
+            net |= {key: _IN_THE_PLANE[group] for key, group in groups.items()}
+            turned = turned and _IN_THE_PLANE[turned]
         settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
+        settings["augment.group"] = turned
         return ArmTraining({"system": config.system, "net": net, **settings})
 
     return Arm(description, prepare)
@@ -216,6 +224,17 @@ ARMS: dict[str, Arm] = {
     "rhvae": Arm("light, with 4 synthetic subjects for each real one: Riemannian VAE", rhvae_arm),
     "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
     "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),
+    "gunet": network_arm("scans as they are, the group U-Net without symmetry", "baseline"),
+    "gunet-turned": network_arm("quarter turns, the U-Net without symmetry", "baseline_rotation"),
+    "gunet-averaged": network_arm(
+        "scans as they are, the U-Net without symmetry averaged over quarter turns",
+        "baseline_average",
+    ),
+    "gunet-c4-features": network_arm("as c4, with as many feature maps as gunet", "c4_features"),
+    "gunet-c4-filters": network_arm("as c4, with as many filters as gunet", "c4_filters"),
+    "gunet-v": network_arm("U-Net equivariant under half turns about all axes", "v"),
+    "gunet-d4": network_arm("U-Net equivariant under quarter turns and flips", "d4"),
+    "steerable": network_arm("U-Net equivariant under all rotations, 3D", "steerable"),
 }
 
 

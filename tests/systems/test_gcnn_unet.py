@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
@@ -16,8 +17,9 @@ from jaxmedgen.metrics.equivariance import equivariance_errors
 from jaxmedgen.nets.group_unet import GroupUNet3D
 from jaxmedgen.nets.steerable_unet import SteerableUNet
 from jaxmedgen.ops.groups import act_on_image, point_group
-from jaxmedgen.systems.base import CanPredict, System, build_system
+from jaxmedgen.systems.base import CanPredict, System, build_system, evaluation_variables
 from jaxmedgen.systems.segmentation.network_blocks import network_blocks
+from jaxmedgen.train.objectives import LossInputs
 from jaxmedgen.train.parallel import ParallelSettings
 from tests.train.test_parallel import run as parallel_run
 
@@ -154,15 +156,90 @@ def test_constructor_blocks_become_transforms():
         blocks(transform_params=(True, "shake"))
 
 
-@pytest.mark.parametrize(("name", "order", "filters"), [("c4", 4, 4), ("octahedral", 24, 2)])
-def test_study_arms_exchange_the_network(name, order, filters, tmp_path):
-    config = load_config("ablation:cpu")
-    labelled = build_sources(load_config("gcnn_unet:cpu", TINY).data).train
+def exchanged(name, labelled, tmp_path, **overrides):
+    """The system of a study's arm."""
+    config = load_config("ablation:cpu", overrides)
     training = ARMS[name].prepare(ArmInputs(config, labelled, tmp_path, 0, tmp_path))
     with config.unlocked():
         config.net = training.changes["net"]
         config.system = training.changes["system"]
-        config.data.shape = (16, 16, 16)
-    net = build_system(config, labelled.info).net
+        config.augment.group = training.changes["augment.group"]
+        config.data.shape = labelled[0]["label"].shape
+    return build_system(config, labelled.info)
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "filters"),
+    [
+        ("c4", 4, 4),
+        ("octahedral", 24, 2),
+        ("gunet", 1, 8),
+        ("gunet-turned", 1, 8),
+        ("gunet-averaged", 1, 8),
+        ("gunet-c4-features", 4, 2),
+        ("gunet-c4-filters", 4, 8),
+        ("gunet-v", 4, 4),
+        ("gunet-d4", 8, 3),
+    ],
+)
+def test_study_arms_exchange_the_network(name, order, filters, tmp_path):
+    labelled = build_sources(load_config("gcnn_unet:cpu", TINY).data).train
+    system = exchanged(name, labelled, tmp_path)
+    net = system.net
     assert (net.group.order, net.filters, net.depth, net.norm) == (order, filters, 2, "instance")
-    assert net.head_features == 8  # as many as the plain network's head sees
+    # Every head sees as many features as the plain network's does.
+    assert net.head_features == (8 if order > 1 else 0)
+    quarter = point_group("C4")
+    assert (system.rotation is not None) == (name == "gunet-turned")
+    assert system.rotation is None or system.rotation.group == quarter
+    assert system.average_over == (quarter if name == "gunet-averaged" else None)
+
+
+def test_study_arms_take_the_groups_of_the_plane_for_images(tmp_path):
+    flat = TINY | {"data.shape": "(16, 16)"}
+    labelled = build_sources(load_config("gcnn_unet:cpu", flat).data).train
+    for name, group in (("c4", "p4"), ("gunet", "p1"), ("gunet-v", "p2"), ("gunet-d4", "p4m")):
+        assert exchanged(name, labelled, tmp_path).net.group == point_group(group)
+    turned = exchanged("gunet-turned", labelled, tmp_path)
+    assert turned.rotation.group == point_group("p4")
+    assert exchanged("gunet-averaged", labelled, tmp_path).average_over == point_group("p4")
+    with pytest.raises(ValueError, match="steerable networks are 3D"):
+        exchanged("steerable", labelled, tmp_path)
+
+
+def test_the_loss_is_half_cross_entropy_half_dice_and_the_penalty_on_unexpanded_weights():
+    system = build("c4_parameters", **{"net.kernel_reg": "0.01", "net.depth": "0"})
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(2, 6, 6, 6, 1)), jnp.float32)
+    label = rng.integers(0, 3, (2, 6, 6, 6))
+    label[1] = np.minimum(label[1], 1)  # Dice is that of the batch, not the mean over samples
+    batch = {"image": image, "label": jnp.asarray(label, jnp.int32)}
+    state = jax.jit(system.init)(jax.random.key(0), batch)
+    variables = evaluation_variables(state)
+    keys = jax.random.split(jax.random.key(1), 2)
+    inputs = LossInputs(variables, {}, batch, keys, keys[0], jnp.int32(0))
+    (objective,) = system.objectives()
+
+    @jax.jit
+    def both(inputs):
+        logits, _ = system.net.apply(
+            inputs.variables["segmenter"], image, True, method="logits", mutable=["batch_stats"]
+        )
+        return objective.loss(inputs)[0], logits
+
+    value, logits = both(inputs)
+    p = special.softmax(np.asarray(logits, np.float64), -1)
+    g = np.eye(3)[label]
+    cross_entropy = -(g * np.log(p)).sum(-1).mean()
+    over = (0, 1, 2, 3)
+    dice = (2 * (p * g).sum(over) + 1e-5) / (p.sum(over) + g.sum(over) + 1e-5)
+    leaves = jax.tree.leaves(variables["segmenter"]["params"])
+    kernels = [np.asarray(leaf, np.float64) for leaf in leaves if leaf.ndim > 1]
+    assert sorted(k.shape for k in kernels) == [
+        (1, 1, 1, 2, 3),
+        (3, 3, 3, 1, 2),
+        (3, 3, 3, 4, 2, 2),
+    ]
+    penalty = 0.01 * sum((k**2).sum() for k in kernels)
+    expected = 0.5 * cross_entropy + 0.5 * (1 - dice[1:].mean()) + penalty
+    np.testing.assert_allclose(value, expected, rtol=1e-5)

@@ -8,7 +8,7 @@ Cubes filled with bars and crosses at random rotations, in two mixtures; chance 
 
 Sizes:
     cpu  128 cubes of 20^3, 7 taps, 800 steps of 16; about a minute on 2 cores
-    gpu  800 cubes of 32^3, 50000 steps of 16, as published
+    gpu  800 cubes of 32^3, 50000 steps of 16, as published (there with degree=1)
     pod  the same at batch 64
 
 Arms: ssb (bispectrum), sse (power spectrum), s (maximum over `rotations=` 1, 4, 24 or 72 steered

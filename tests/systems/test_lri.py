@@ -21,6 +21,8 @@ TINY = {
     "net.dropout": "0.2",
 }
 
+TINY_TEXTURES = {k: v for k, v in TINY.items() if k.startswith("data.")}
+
 
 def test_a_step_lowers_the_loss_and_turns_do_not_matter():
     config = load_config("lri:cpu,arm=cube-v", TINY)
@@ -49,3 +51,46 @@ def test_groups_that_exchange_unequal_axes_are_refused():
     thick = type(info)(info.class_names, info.channel_names, (1.0, 1.0, 3.0), ())
     with pytest.raises(ValueError, match="spacing"):
         build_system(config, thick)
+
+
+@pytest.mark.parametrize(
+    ("arm", "filters", "channels", "weights"),
+    [
+        ("ssb", 2, 10, 2 * 3 * 7),  # 7 radii for 7 taps, one profile a degree
+        ("sse", 2, 6, 2 * 3 * 7),
+        ("s,rotations=24", 2, 2, 2 * 3 * 7 + 2 * 9),
+        ("s,rotations=72,degree=1", 2, 2, 2 * 2 * 7 + 2 * 4),
+        ("g", 2, 2, 2 * 7**3),
+        ("plain", 3, 3, 3 * 3**3),
+    ],
+)
+def test_every_layer_is_an_arm_with_as_many_weights_as_its_formula_has(
+    arm, filters, channels, weights
+):
+    """One layer, a bias a channel, a linear layer for two classes."""
+    config = load_config(f"lri:cpu,arm={arm}")
+    info = build_sources(load_config("lri:cpu", TINY_TEXTURES).data).info
+    system = build_system(config, info)
+    assert system.net.layer.filters == filters
+    shape = jax.ShapeDtypeStruct((1, 10, 10, 10, 1), jnp.float32)
+    shapes = jax.eval_shape(system.net.init, jax.random.key(0), shape)
+    found = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert found == weights + channels + (2 * channels + 2)
+
+
+def test_one_profile_may_serve_all_degrees():
+    settings = {"net.polar_separable": "True"}
+    info = build_sources(load_config("lri:cpu", TINY_TEXTURES).data).info
+    system = build_system(load_config("lri:cpu,arm=sse", settings), info)
+    shape = jax.ShapeDtypeStruct((1, 10, 10, 10, 1), jnp.float32)
+    shapes = jax.eval_shape(system.net.init, jax.random.key(0), shape)
+    assert shapes["params"]["layer"]["radial"].shape == (1, 2, 1, 7)
+
+
+def test_the_published_recipe_is_that_of_the_large_size():
+    config = load_config("lri:gpu,arm=ssb,degree=1")
+    optimizer = config.optimizer
+    assert (optimizer.learning_rate, optimizer.b1, optimizer.b2) == (1e-3, 0.99, 0.9999)
+    assert (config.batch_size, config.steps, config.net.degree) == (16, 50000, 1)
+    assert (config.net.kernel_size, config.net.filters) == (7, 2)
+    assert config.data.shape == (32, 32, 32) and config.data.train + config.data.test == 1000

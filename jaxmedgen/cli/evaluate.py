@@ -22,6 +22,7 @@ examples:
   bin/evaluate --workdir work/unet                      # its own test subjects
   bin/evaluate --workdir work/unet --data /data/other   # another labelled folder
   bin/evaluate --workdir work/unet --checkpoint best
+  bin/evaluate --workdir work/it_vae --samples 1000     # draws of the importance-weighted bound
   bin/evaluate --workdir work/tumours --regions ET=3,TC=1+3,WT=1+2+3 --absent right
   bin/evaluate --real REAL --synthetic SYNTHETIC --workdir work/realism
   bin/evaluate --real REAL --synthetic SYNTHETIC --extractor inception_v3:inception.npz \\
@@ -36,6 +37,12 @@ def main(arguments: Sequence[str]) -> int:
     workdir_argument(parser)
     parser.add_argument("--data", help="labelled folder to score on instead of the test subjects")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=100,
+        help="draws of the importance-weighted bound of an autoencoder (IT-VAE)",
+    )
     scoring_arguments(parser)
     realism = parser.add_argument_group("realism of synthetic images")
     realism.add_argument("--real", help="folder of real images, those the generator has seen")
@@ -79,6 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         kind=options.checkpoint,
         regions=options.regions,
         absent=options.absent,
+        samples=options.samples,
         console=Console(),
     )
     return 0

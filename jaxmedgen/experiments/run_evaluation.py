@@ -42,6 +42,7 @@ def evaluate_run(
     kind: str,
     regions: str = "",
     absent: Absent = "excluded",
+    samples: int = 100,
     console: Console,
 ) -> list[CaseResult]:
     """Scores a run on its test subjects, or on another labelled folder.
@@ -54,21 +55,24 @@ def evaluate_run(
         kind: checkpoint, ``last`` or ``best``.
         regions: of segmenters: unions of classes to score instead of classes, `metrics.regions`.
         absent: what a structure counts that neither reference nor prediction has.
+        samples: of models that register groups: draws of the importance-weighted bound.
         console: where to print.
 
     Writes ``evaluation.json``, ``evaluation.csv``, pictures in ``predictions/`` and, for the run's
     own test subjects, a ``test`` line in ``metrics.jsonl``.
 
     Raises:
-        ValueError: the system cannot predict, or there are no test subjects.
+        ValueError: the system cannot predict, there are no test subjects, or `samples` below 1.
     """
+    if samples < 1:
+        raise ValueError(f"samples={samples}: give at least one draw")
     run = open_run(workdir)
     if isinstance(run.system, CanAlign) and not isinstance(run.system, CanPredict):
         variables, step = run.variables(kind)
         seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
         shown = "" if data else run.config.data.kind
         given = (run.system, variables, seen, held, workdir, console)
-        evaluate_autoencoder(*given, kind=shown, step=step)
+        evaluate_autoencoder(*given, kind=shown, step=step, samples=samples)
         return []
     if isinstance(run.system, CanBuildVolume):
         variables, step = run.variables(kind)

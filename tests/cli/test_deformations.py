@@ -64,10 +64,10 @@ def test_an_autoencoder_of_glyphs_is_scored(run, tmp_path, arm):
     config = f"it_vae:cpu,data=glyphs,arm={arm}"
     status, _, err = run("train", "--config", config, "--workdir", tmp_path, "--quiet", *settings)
     assert status == 0, err
-    status, out, err = run("evaluate", "--workdir", tmp_path)
+    status, out, err = run("evaluate", "--workdir", tmp_path, "--samples", "7")
     assert status == 0, err
     found = json.loads((tmp_path / "autoencoder.json").read_text())
-    assert found["step"] == 3
+    assert (found["step"], found["samples"]) == (3, 7)
     assert found["elbo"] <= found["log_evidence"] < 0
     assert 0 <= found["d_score"] <= 1 and 0 <= found["probe_appearance"] <= 1
     assert ("probe_perspective" in found) == (arm == "c-vitae")

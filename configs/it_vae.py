@@ -12,10 +12,12 @@ Sizes:
     cpu  glyphs 28^2 (4000), batch 256, 960 steps (60 epochs); about 3 minutes on one core
     gpu  volumes 96^3, affine and velocity of 8^3 control points, d_P 32, d_A 64, batch 8
     pod  the same at 128^3, batch 64
+    gpu and pod with data=mnist, dsprites or glyphs: the recipe of the reference implementation,
+    60000 images, batch 1024, 200 epochs, the first half of them warm-up
 
-Data: glyphs and mnist (28^2, Bernoulli; mnist needs --config.data.folder=FOLDER), population (64^2
-brain-like phantoms from a hidden family of shapes, Gaussian), brain (phantoms or, with --data, a
-folder of scans; Gaussian).
+Data: glyphs, mnist (28^2, Bernoulli) and dsprites (64^2, Bernoulli; both need
+--config.data.folder=FOLDER), population (64^2 brain-like phantoms from a hidden family of shapes,
+Gaussian), brain (phantoms or, with --data, a folder of scans; Gaussian).
 
 Arms:
     c-vitae      z_A is inferred from the image with its perspective undone
@@ -58,7 +60,7 @@ TRANSFORMERS = (
 )
 OPTIONS = {
     "arm": ARMS,
-    "data": ("default", "glyphs", "mnist", "population", "brain"),
+    "data": ("default", "glyphs", "mnist", "dsprites", "population", "brain"),
     "transformer": TRANSFORMERS,
 }
 
@@ -68,7 +70,7 @@ def get_config(argument: str = "") -> ConfigDict:
     size, arm, kind = chosen["size"], chosen["arm"], chosen["data"]
     if kind == "default":
         kind = "glyphs" if size == "cpu" else "brain"
-    digits, volumes = kind in ("glyphs", "mnist"), kind == "brain"
+    digits, volumes = kind in ("glyphs", "mnist", "dsprites"), kind == "brain"
     large = size != "cpu" and volumes
     transformer = chosen["transformer"]
     if transformer == "default":
@@ -84,18 +86,22 @@ def get_config(argument: str = "") -> ConfigDict:
         appearance = 0
     if not transformer:
         appearance += perspective
+    published = digits and size != "cpu"
     steps = {"cpu": 960 if digits else 1000, "gpu": 20000, "pod": 20000}[size]
+    steps = 200 * 60000 // 1024 if published else steps
     warm_up = steps // 2 if digits else 3 * steps // 10
     cpu_batch = 256 if digits else 16
-    shape = (28, 28) if digits else (64, 64)
+    shape = (28, 28) if kind in ("glyphs", "mnist") else (64, 64)
     if volumes:
         shape = {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (128, 128, 128)}[size]
         cpu_batch = 4
+    train = {"glyphs": 4000, "mnist": 8000, "dsprites": 8000, "population": 32, "brain": 12}
+    test = {"glyphs": 1000, "mnist": 2000, "dsprites": 2000, "population": 16, "brain": 8}
     return ConfigDict(
         {
             "system": "jaxmedgen.systems.deformation.it_vae",
             "steps": steps,
-            "batch_size": {"cpu": cpu_batch, "gpu": 8, "pod": 64}[size],
+            "batch_size": 1024 if published else {"cpu": cpu_batch, "gpu": 8, "pod": 64}[size],
             "seed": 0,
             "accumulate": 1,
             "log_every": 20,
@@ -115,9 +121,9 @@ def get_config(argument: str = "") -> ConfigDict:
                 "spacing": "fit",
                 "crop_to_nonzero": True,
                 "normalization": "zscore",
-                "train": {"glyphs": 4000, "mnist": 8000, "population": 32, "brain": 12}[kind],
+                "train": 60000 if published else train[kind],
                 "validation": 0,
-                "test": {"glyphs": 1000, "mnist": 2000, "population": 16, "brain": 8}[kind],
+                "test": 10000 if published else test[kind],
                 "seed": 0,
                 "contrasts": ("t1",),
                 "classes": "tissue",

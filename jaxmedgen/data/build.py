@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxmedgen.data.case_groups import with_vendors
+from jaxmedgen.data.dsprites import dsprites_parts
 from jaxmedgen.data.finding_folder import finding_parts
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.hemispheres import (
@@ -57,7 +58,7 @@ KINDS = (
     *("ellipses", "digit_masks", "vessel_junctions"),
     *("short_axis", "short_axis_stack", "heart_slices", "late_enhancement", "cluttered_digits"),
     *("left_ventricle", "hippocampus", "hemispheres", "findings", "fetal_skull", "mnist"),
-    *("folder", "tfds"),
+    *("dsprites", "folder", "tfds"),
 )
 
 _NUMBERED = {
@@ -69,8 +70,19 @@ _NUMBERED = {
     "ellipses": Ellipses,
     "digit_masks": DigitMasks,
     "vessel_junctions": VesselJunctions,
+    "textures": lambda size, shape, seed, start: RotatedTextures(size, shape[0], seed, start),
 }
 """Phantoms of a size, a shape, a seed and a first number."""
+
+_IN_PARTS = {
+    "short_axis": short_axis_parts,
+    "short_axis_stack": short_axis_stack_parts,
+    "heart_slices": heart_slice_parts,
+    "cluttered_digits": cluttered_parts,
+    "mnist": digit_parts,
+    "dsprites": dsprites_parts,
+}
+"""Kinds whose modules split them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +120,8 @@ def build_sources(data: Any) -> Sources:
         parts = _brain(data)
     elif data.kind == "lesions":
         parts = _lesions(data)
+    elif data.kind in _IN_PARTS:
+        parts = _IN_PARTS[data.kind](data)
     elif data.kind in _NUMBERED:
         make = _NUMBERED[data.kind]
         parts = numbered_parts(
@@ -115,14 +129,6 @@ def build_sources(data: Any) -> Sources:
         )
     elif data.kind == "rotated_lesions":
         parts = _rotated_lesions(data)
-    elif data.kind == "textures":
-        parts = numbered_parts(
-            data, lambda size, start: RotatedTextures(size, data.shape[0], data.seed, start)
-        )
-    elif data.kind == "short_axis":
-        parts = short_axis_parts(data)
-    elif data.kind == "heart_slices":
-        parts = heart_slice_parts(data)
     elif data.kind == "late_enhancement":
         parts = numbered_parts(
             data,
@@ -130,16 +136,10 @@ def build_sources(data: Any) -> Sources:
                 size, tuple(data.shape), data.seed, start, slices=data.slices
             ),
         )
-    elif data.kind == "cluttered_digits":
-        parts = cluttered_parts(data)
     elif data.kind == "hemispheres":
         parts = _hemispheres(data)
     elif data.kind == "findings":
         parts = finding_parts(folder_source(data, any_labels=True), data)
-    elif data.kind == "short_axis_stack":
-        parts = short_axis_stack_parts(data)
-    elif data.kind == "mnist":
-        parts = digit_parts(data)
     elif data.kind == "folder" and has_classes(data.folder):
         parts = shape_parts(data)
     elif data.kind == "folder":

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from rich.console import Console
 
-from jaxmedgen.data import mnist
+from jaxmedgen.data import dsprites, mnist
 from jaxmedgen.data.phantoms import glyphs
 from jaxmedgen.data.sources import Source
 from jaxmedgen.experiments.groupwise import evaluate_alignment
@@ -33,7 +33,11 @@ _PROBED = 2000
 """Training images that the vote of nearest neighbours looks at."""
 _BOUNDED = 500
 """Test images whose bounds are averaged."""
-_APPEARANCE = {"glyphs": glyphs.APPEARANCE, "mnist": mnist.APPEARANCE}
+_APPEARANCE = {
+    "glyphs": glyphs.APPEARANCE,
+    "mnist": mnist.APPEARANCE,
+    "dsprites": dsprites.APPEARANCE,
+}
 """So many of the first factors of a kind of data belong to the appearance."""
 
 

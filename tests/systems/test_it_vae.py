@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import linalg
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.ops.fields import compose
 from jaxmedgen.systems import base
-from jaxmedgen.systems.deformation.it_vae import PLAYER
+from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
 from jaxmedgen.train.parallel import ParallelSettings
 from tests.train.test_parallel import run as parallel_run
 
@@ -89,6 +90,24 @@ def test_groupwise_registration_learns_template_and_maps():
     assert ((shown - image) ** 2).mean() < 0.8 * (np.asarray(image) ** 2).mean()
 
 
+def test_maps_between_two_images_go_through_the_common_frame(monkeypatch):
+    """``phi_1^-1 phi_0`` shows image 1 as image 0 stands; a mean map taken off is in neither."""
+    parameters = 0.1 * np.random.default_rng(0).normal(size=(2, 6))
+    given = jnp.asarray(parameters, jnp.float32)
+    monkeypatch.setattr(ItVae, "parameters", lambda *_: given)
+    _, _, system = small("arm=c-vitae,data=glyphs")
+    there, back = system.align({}, jnp.zeros((2, 16, 16, 1)), given.mean(0))
+    pair = compose(there[1:], back[:1])[0]
+    rows = [np.vstack([p.reshape(2, 3), np.zeros((1, 3))]) for p in parameters - parameters.mean(0)]
+    matrix = linalg.expm(-rows[1]) @ linalg.expm(rows[0])
+    points = (np.indices((16, 16)) * 2 / 15 - 1).reshape(2, -1)
+    moved = (matrix[:2, :2] @ points + matrix[:2, 2:] + 1) * 15 / 2
+    expected = np.moveaxis(moved.reshape(2, 16, 16) - np.indices((16, 16)), 0, -1)
+    assert np.abs(expected).max() > 0.5
+    inner = (slice(4, -4), slice(4, -4))
+    np.testing.assert_allclose(pair[inner], expected[inner], atol=1e-3)
+
+
 def test_bounds_are_ordered_and_a_template_has_no_appearance():
     """ELBO <= importance-weighted bound; posterior of z_A is None where there is a template."""
     _, sources, system = small("arm=c-vitae,data=glyphs", **ALL)
@@ -140,3 +159,19 @@ def test_settings_that_do_not_fit_are_refused():
         small("arm=c-vitae,data=glyphs", criterion__smoothness="1.0")
     with pytest.raises(ValueError, match="no transformer"):
         small("arm=vae,data=glyphs")[2].align({}, jnp.zeros((1, 16, 16, 1)))
+    with pytest.raises(ValueError, match="at least 1"):
+        small("arm=c-vitae,data=glyphs", criterion__samples="0")
+
+
+def test_the_reference_implementation_s_recipe_is_that_of_digits_on_an_accelerator():
+    """200 epochs of 60 000 digits in batches of 1024, 100 of them warm-up; 2 + 2 dimensions."""
+    for size in ("gpu", "pod"):
+        config = load_config(f"it_vae:{size},data=mnist")
+        assert (config.batch_size, config.data.train, config.data.test) == (1024, 60000, 10000)
+        assert config.steps * 1024 / 60000 == pytest.approx(200, abs=0.1)
+        assert config.criterion.warm_up == config.steps // 2
+        assert (config.model.perspective, config.model.appearance) == (2, 2)
+        assert tuple(config.model.features) == (512, 256)
+        assert config.model.transformer == "affinediff" and config.criterion.beta == 1
+        assert (config.optimizer.kind, config.optimizer.learning_rate) == ("adam", 1e-3)
+        assert (config.data.rotation, config.data.shift) == (20.0, 0.1)

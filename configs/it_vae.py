@@ -26,8 +26,9 @@ Arms:
     dae          deforming autoencoder: a grid of integrated offsets, no latent conditioning
     groupwise    C-VITAE with a learned template in place of z_A: registers a group of images
 
-Transformers (`transformer=`): affine, affine_decomposed, affinediff, rigid, cpab, svf, geodesic,
-affinediff+svf, affinediff+geodesic, rigid+svf; others go to --config.model.transformer.
+Transformers (`transformer=`): affine, affine_decomposed, affinediff, rigid, cpab (border kept),
+cpab_free (border moves), cpab_volume (volumes kept), svf, geodesic, affinediff+svf,
+affinediff+geodesic, rigid+svf; others go to --config.model.transformer.
 """
 
 from ml_collections import ConfigDict
@@ -52,6 +53,8 @@ TRANSFORMERS = (
     "affine_decomposed",
     "rigid",
     "cpab",
+    "cpab_free",
+    "cpab_volume",
     "svf",
     "geodesic",
     "affinediff+svf",
@@ -138,6 +141,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "transformer": transformer,  # ops/deformable_transformers.py; "" for a plain VAE
                 "grid": 8,  # control points an axis of svf, geodesic, offsets
                 "cells": (),  # of cpab; () is 2 x 4 in 2D, 2 x 2 x 2 in 3D
+                "zero_padding": False,  # warped images end at the border; they go on otherwise
                 "perspective": perspective,
                 "appearance": appearance,
                 "conditional": arm not in ("u-vitae", "dae"),

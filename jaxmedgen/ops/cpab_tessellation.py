@@ -171,6 +171,20 @@ def svd_basis(tessellation: Tessellation) -> Float[np.ndarray, "entries p"]:
 
 
 @functools.cache
+def largest_speed(tessellation: Tessellation) -> float:
+    """Largest component of a vertex's velocity that one parameter of `svd_basis` at 1 causes.
+
+    In unit cubes per unit of time; of the nodal basis it is 1.
+    """
+    corners = vertices(tessellation)[simplices(tessellation)]  # [cells, k, d]
+    columns = np.concatenate([corners, np.ones_like(corners[..., :1])], -1)
+    matrices = svd_basis(tessellation).reshape(
+        len(corners), corners.shape[-1], -1, tessellation.dimension
+    )
+    return float(np.abs(np.einsum("cvk,cikp->cvip", columns, matrices)).max())
+
+
+@functools.cache
 def smooth_covariance(
     tessellation: Tessellation, *, basis: str, scale: float | int, length: float | int
 ) -> Float[np.ndarray, "p p"]:

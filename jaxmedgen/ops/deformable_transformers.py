@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxmedgen.ops.control_grids import bspline_field
 from jaxmedgen.ops.cpab import Basis, cpab_transform
-from jaxmedgen.ops.cpab_tessellation import Tessellation
+from jaxmedgen.ops.cpab_tessellation import Tessellation, largest_speed
 from jaxmedgen.ops.fields import exp_velocity, identity_grid, invert
 from jaxmedgen.ops.resample import resample
 from jaxmedgen.ops.resize import resize
@@ -37,6 +37,8 @@ NAMES = (
     "affinediff",
     "rigid",
     "cpab",
+    "cpab_free",
+    "cpab_volume",
     "svf",
     "geodesic",
     "offsets",
@@ -47,17 +49,24 @@ NAMES = (
 class CPAB(Transformer):
     """Flow of a continuous piecewise-affine velocity; -parameters is the inverse.
 
-    The border is kept (points slide along it).
-
     Attributes:
         cells: rectangles or boxes an axis.
         steps: of the integration.
         basis: of the velocities, see `ops.cpab`.
+        zero_boundary: keeps the border (points slide along it).
+        volume_preserving: keeps volumes; with basis ``svd`` only.
     """
 
     cells: tuple[int, ...]
     steps: int = 50
     basis: Basis = "nodal"
+    zero_boundary: bool = True
+    volume_preserving: bool = False
+
+    @property
+    def space(self) -> Tessellation:
+        """The space of velocities."""
+        return Tessellation(self.cells, self.zero_boundary, self.volume_preserving)
 
     def size(self, shape: Sequence[int]) -> int:
         """Dimension of the velocity space.
@@ -67,23 +76,22 @@ class CPAB(Transformer):
         """
         if len(self.cells) != len(shape):
             raise ValueError(f"cells {self.cells} for images of shape {tuple(shape)}: one an axis")
-        return Tessellation(self.cells).dimension
+        return self.space.dimension
 
     def move(self, parameters, points, shape, *, inverse=False):
         """See `Transformer.move`."""
         check_size(self, parameters, shape)
         extent = jnp.asarray([max(n - 1, 1) for n in shape], jnp.float32)
         theta = parameters.astype(jnp.float32) * (-1 if inverse else 1)
-        tessellation = Tessellation(self.cells)
         moved = cpab_transform(
-            theta, points / extent, tessellation, steps=self.steps, basis=self.basis
+            theta, points / extent, self.space, steps=self.steps, basis=self.basis
         )
         return moved * extent
 
     def reach(self, shape):
-        """Half of the image a unit of time."""
+        """Half of the image a unit of time, for the vertex that a parameter moves most."""
         del shape
-        return 0.5
+        return 0.5 if self.basis == "nodal" else 0.5 / largest_speed(self.space)
 
     def ramped(self, parameters, shape, strength):
         """See `Transformer.ramped`."""
@@ -243,9 +251,10 @@ def transformer(
 
     Args:
         name: one of `NAMES`, or several joined by ``+``: the first is the outermost map.
+            ``cpab_free`` moves the border, too, ``cpab_volume`` keeps volumes.
         axes: 2 or 3.
         grid: control points an axis, for ``svf``, ``geodesic`` and ``offsets``.
-        cells: of ``cpab``; by default 2 x 4 in 2D (Detlefsen & Hauberg), 2 x 2 x 2 in 3D.
+        cells: of ``cpab..``; by default 2 x 4 in 2D (Detlefsen & Hauberg), 2 x 2 x 2 in 3D.
         steps: squarings of ``svf`` (7), time steps of ``geodesic`` (8) and ``cpab`` (50).
 
     Raises:
@@ -255,9 +264,11 @@ def transformer(
     for part in name.split("+"):
         if part not in NAMES:
             raise ValueError(f"transformer '{part}' is unknown: choose from {', '.join(NAMES)}")
-        if part == "cpab":
-            default = (2, 4) if axes == 2 else (2,) * axes
-            parts.append(CPAB(tuple(cells) or default, steps or 50))
+        if part.startswith("cpab"):
+            chosen = tuple(cells) or ((2, 4) if axes == 2 else (2,) * axes)
+            free, volume = part == "cpab_free", part == "cpab_volume"
+            basis: Basis = "svd" if volume else "nodal"  # the nodal one does not keep volumes
+            parts.append(CPAB(chosen, steps or 50, basis, not free, volume))
         elif part == "svf":
             parts.append(StationaryVelocity((grid,) * axes, 7 if steps is None else steps))
         elif part == "offsets":

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmedgen.ops.cpab_tessellation import Tessellation, nodal_basis, svd_basis
+from jaxmedgen.ops.cpab import cpab_velocity
+from jaxmedgen.ops.cpab_tessellation import Tessellation, nodal_basis, svd_basis, vertices
 from jaxmedgen.ops.deformable_transformers import CPAB, Geodesic, IntegratedOffsets, transformer
 from jaxmedgen.ops.field_measures import jacobian_determinant
 from jaxmedgen.ops.fields import identity_grid
@@ -19,6 +20,8 @@ FAMILIES = {
     "affinediff": (0.1, 1e-5, 1e-4),
     "rigid": (0.2, 1e-5, 1e-4),
     "cpab": (0.05, 5e-3, 0.05),
+    "cpab_free": (0.05, 5e-3, 0.05),
+    "cpab_volume": (1.0, 5e-3, 0.05),
     "svf": (1.0, 0.01, 0.3),
     "geodesic": (1.0, 0.02, 0.3),
     "offsets": (0.12, 0.02, 0.2),
@@ -28,7 +31,7 @@ FAMILIES = {
 
 def drawn(name, shape, scale, count=2):
     """The family and some parameters."""
-    family = transformer(name, len(shape), grid=6, steps=50 if name == "cpab" else None)
+    family = transformer(name, len(shape), grid=6, steps=50 if "cpab" in name else None)
     size = family.size(shape)
     parameters = scale * np.random.default_rng(1).normal(size=(count, size))
     return family, jnp.asarray(parameters, jnp.float32)
@@ -117,6 +120,33 @@ def test_ramp_leaves_the_linear_part():
 )
 def test_cpab_dimensions_of_the_sheet(cells, dimension):  # fmt: skip
     assert CPAB(cells).size((32,) * len(cells)) == dimension
+
+
+def test_variants_of_cpab_move_the_border_or_keep_volumes():
+    """With the border kept, its points slide; the last family has determinant 1 where smooth."""
+    shape, edge = (25, 25), jnp.array([[[0.0, 7.0], [24.0, 13.0]]])
+    for name, kept in (("cpab", True), ("cpab_volume", True), ("cpab_free", False)):
+        family, parameters = drawn(name, shape, 1.0 if name == "cpab_volume" else 0.05)
+        moved = np.asarray(family.move(parameters, edge, shape))
+        assert np.allclose(moved[..., 0], edge[..., 0], atol=1e-4) == kept, name
+        assert np.abs(moved[..., 1] - edge[..., 1]).max() > 0.05
+        # Bounded parameters move no vertex by more than half of the image a unit of time.
+        wide = family.bounded(1e3 * jnp.eye(family.size(shape)), shape)
+        corners = jnp.asarray(vertices(family.space)[None], jnp.float32)
+        velocity = cpab_velocity(wide, corners, family.space, basis=family.basis)
+        np.testing.assert_allclose(np.abs(velocity).max(), 0.5, rtol=1e-4)
+    family, parameters = drawn("cpab_volume", shape, 1.0)
+    field = np.asarray(family.coordinates(parameters, shape) - identity_grid(shape))
+    determinant = np.asarray(jacobian_determinant(jnp.asarray(field)))
+    # Central differences across cells are not exact: the mean volume is.
+    np.testing.assert_allclose(np.median(determinant), 1, atol=0.01)
+    loose = np.asarray(jacobian_determinant(drawn_field("cpab", shape, 0.05)))
+    assert np.abs(loose - 1).mean() > 3 * np.abs(determinant - 1).mean()
+
+
+def drawn_field(name, shape, scale):
+    family, parameters = drawn(name, shape, scale)
+    return family.coordinates(parameters, shape) - identity_grid(shape)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 32, 32)])

@@ -175,3 +175,8 @@ def test_the_reference_implementation_s_recipe_is_that_of_digits_on_an_accelerat
         assert config.model.transformer == "affinediff" and config.criterion.beta == 1
         assert (config.optimizer.kind, config.optimizer.learning_rate) == ("adam", 1e-3)
         assert (config.data.rotation, config.data.shift) == (20.0, 0.1)
+
+
+def test_warped_images_end_at_the_border_or_go_on():
+    assert small("arm=c-vitae,data=glyphs")[2].net.padding == "border"
+    assert small("arm=c-vitae,data=glyphs", model__zero_padding="True")[2].net.padding == "constant"

@@ -283,6 +283,7 @@ def build(config: Any, info: DatasetInfo) -> ItVae:
         likelihood=model.likelihood,
         architecture=model.architecture,
         features=tuple(model.features),
+        padding="constant" if model.get("zero_padding", False) else "border",
     )
     count = len(info.case_names) or config.data.train or 1
     return ItVae(

@@ -54,15 +54,20 @@ class CubeNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, " b *s c"], train: bool = False, keys: Key[Array, " b"] | None = None
+        self,
+        x: Float[Array, " b *s c"],
+        train: bool = False,
+        keys: Key[Array, " b"] | None = None,
+        noise_key: Key[Array, ""] | None = None,
     ) -> Float[Array, " b k"]:
         """Class scores.
 
         Args:
             x: images of as many axes as the group has.
             train: whether batch norm takes this batch's statistics.
-            keys: one key a sample, for dropout and kernel noise (that of the first sample); None
-                draws nothing.
+            keys: one key a sample, for dropout; None drops nothing.
+            noise_key: key of the kernel noise, one for all samples and, since every device has the
+                same kernels, for all devices; None adds none.
 
         Raises:
             ValueError: images of another number of axes, or unequal axes that the group exchanges.
@@ -71,8 +76,8 @@ class CubeNet(nn.Module):
             first, size = stage == 0, x.shape[1 : 1 + self.group.dim]
             taps = tuple(3 + (n % 2 == 0) for n in size)
             noise = None
-            if keys is not None and self.kernel_noise:
-                noise = jax.random.fold_in(keys[0], stage)
+            if noise_key is not None and self.kernel_noise:
+                noise = jax.random.fold_in(noise_key, stage)
             x = GroupConv3D(
                 x.shape[-1],
                 self.features(stage),

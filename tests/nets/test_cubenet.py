@@ -44,3 +44,24 @@ def test_channels_double_and_dropout_is_of_training():
     assert "batch_stats" in updated
     with pytest.raises(ValueError, match="of 5 axes"):
         jax.eval_shape(net.init, jax.random.key(0), x[:, 0])
+
+
+def test_kernel_noise_is_one_draw_for_the_batch_and_of_training_only():
+    """Not of a sample's key: devices with other samples must have the same kernels."""
+    net = CubeNet(
+        point_group("V"), 2, 8, 3, 2, hidden=16, dropout=0.0, norm="none", kernel_noise=0.1
+    )
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5, 5, 1))
+    variables = random_variables(net, x)
+
+    @jax.jit
+    def run(x, keys, noise_key):
+        return net.apply(variables, x, True, keys, noise_key), net.apply(variables, x)
+
+    keys, draws = jax.random.split(jax.random.key(1), 2), jax.random.split(jax.random.key(2), 2)
+    (first, still), (other, _) = (run(x, keys, key) for key in draws)
+    assert np.abs(first - still).max() > 1e-3 and np.abs(first - other).max() > 1e-3
+    turned, _ = run(x[::-1], keys, draws[0])
+    np.testing.assert_allclose(turned[::-1], first, rtol=1e-5)
+    alone, _ = run(x, keys[::-1], draws[0])
+    np.testing.assert_allclose(alone, first, rtol=1e-6)

@@ -69,7 +69,7 @@ class TextureClassifier:
         variables, updated = inputs.variables[PLAYER], {}
         if isinstance(self.net, CubeNet):
             logits, updated = self.net.apply(
-                variables, image, True, inputs.keys, mutable=["batch_stats"]
+                variables, image, True, inputs.keys, inputs.key, mutable=["batch_stats"]
             )
         else:
             logits = self.net.apply(variables, image)

@@ -1,6 +1,7 @@
 """The transformational autoencoder: what is warped, by which map, and what each encoder sees."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -153,3 +154,45 @@ def test_without_a_transformer_it_is_a_plain_autoencoder():
         build(family="", perspective=2)
     with pytest.raises(ValueError, match="above 0"):
         build(family="", perspective=0, appearance=0)
+
+
+def test_architectures_for_small_pictures_and_for_volumes():
+    """Sizes of the published convolutions, twice for each posterior; volumes share one trunk."""
+    kernel = 9 * 64 * 64 + 64
+    trunk = 2 + (9 * 64 + 64) + 2 * kernel + (7 * 7 * 64 * 2 + 2)
+    drawn = (2 * 49 + 49) + (9 * 64 + 64) + 2 * kernel + (25 * 25 * 64 * 784 + 784)
+    small = Vitae((28, 28), 1, transformer("affinediff", 2), 2, 2, architecture="conv",
+                  features=(64, 64, 64))  # fmt: skip
+    found, sizes = shapes_of(small)
+    assert found.mean.shape == found.variance.shape == found.canonical.shape == (2, 28, 28, 1)
+    assert sizes["perspective_encoder"] == sizes["appearance_encoder"] == 2 * trunk
+    assert sizes["mean_decoder"] == sizes["variance_decoder"] == drawn
+    family = transformer("affinediff+svf", 3, grid=8)
+    volume = Vitae((64, 64, 64), 2, family, 32, 64, likelihood="gaussian", architecture="volume",
+                   features=(16, 32, 64, 128, 128))  # fmt: skip
+    found, sizes = shapes_of(volume)
+    assert found.mean.shape == (2, 64, 64, 64, 2)
+    assert found.parameters.shape == (2, 12 + 3 * 8**3)
+    steps = (2, 16, 32, 64, 128, 128)
+    pairs = list(itertools.pairwise(steps))
+    strided = sum(27 * a * b + 3 * b for a, b in pairs)  # with bias, scale and shift
+    assert sizes["perspective_encoder"] == strided + 128 * 64 + 64
+    coarse = 4**3 * 128
+    doubled = sum(27 * a * b + 3 * b for a, b in itertools.pairwise((128, 128, 64, 32, 16)))
+    assert sizes["mean_decoder"] == 64 * coarse + coarse + doubled + 27 * 16 * 2 + 2
+    hidden = (32 * 128 + 128) + (128 * 256 + 256)
+    assert sizes["perspective_decoder"] == hidden + 256 * 1548 + 1548
+
+
+def shapes_of(net):
+    """Shapes of a pass of two images, and parameters by part; nothing is computed."""
+    image = jnp.zeros((2, *net.shape, net.channels))
+    noise = jnp.zeros((2, net.perspective + net.appearance))
+
+    def both(key):
+        variables = net.init(key, image, noise)
+        return net.apply(variables, image, noise), variables["params"]
+
+    found, params = jax.eval_shape(both, jax.random.key(0))
+    count = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in params.items()}
+    return found, count

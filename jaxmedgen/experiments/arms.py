@@ -80,8 +80,13 @@ def network_arm(description: str, name: str) -> Arm:
     return Arm(description, prepare)
 
 
-def latent_arm(description: str, mode: LatentMode, *, redrawn: bool = False) -> Arm:
-    """An arm of deformations from an IT-VAE of the run's labelled subjects."""
+def latent_arm(
+    description: str, mode: LatentMode, *, redrawn: bool = False, **settings: Any
+) -> Arm:
+    """An arm of deformations from an IT-VAE of the run's labelled subjects.
+
+    Further settings are those of `augment.latent.LatentAugmentation`.
+    """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
         folder = inputs.shared / "it_vae"
@@ -92,9 +97,10 @@ def latent_arm(description: str, mode: LatentMode, *, redrawn: bool = False) -> 
             joined=inputs.joined,
             unlabelled=inputs.unlabelled,
             progress=inputs.progress,
+            **settings,
         )
-        settings = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
-        return ArmTraining(settings, made, model_seconds(folder))
+        changes = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
+        return ArmTraining(changes, made, model_seconds(folder))
 
     return Arm(description, prepare, joins=True)
 
@@ -199,7 +205,14 @@ ARMS: dict[str, Arm] = {
     ),
     "itvae-naive": latent_arm("IT-VAE: deformations of its prior", "naive"),
     "itvae-instance": latent_arm("IT-VAE: deformations near the subject's own", "instance"),
+    "itvae-instance3": latent_arm("the same, three times as far", "instance", temperature=3),
     "itvae-mixed": latent_arm("IT-VAE: subjects in the perspective of others", "mixed"),
+    "itvae-dirichlet": latent_arm(
+        "IT-VAE: subjects in a random mean of all perspectives", "mixed", blend="dirichlet"
+    ),
+    "itvae-fixed": latent_arm(
+        "IT-VAE: others' perspective added to the subject's own", "mixed", unwarp=False
+    ),
     "itvae-decoded": latent_arm(
         "IT-VAE: decoded images of appearances like the subject's, others' perspective",
         "mixed",

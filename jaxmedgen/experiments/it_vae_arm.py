@@ -3,6 +3,7 @@
 import pathlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,7 @@ def train_it_vae(
     joined: str = "",
     unlabelled: Source | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> LatentAugmentation:
     """Trains a C-VITAE on some subjects' images and returns its deformations.
 
@@ -53,6 +55,7 @@ def train_it_vae(
         unlabelled: images of further training subjects, which the model sees too and whose
             perspective ``mixed`` takes. Never of test subjects: their shapes would leak.
         progress: where to show progress.
+        **settings: further fields of `LatentAugmentation`: `temperature`, `blend`, `unwarp`.
 
     Raises:
         ValueError: the segmenter is trained on patches.
@@ -78,7 +81,7 @@ def train_it_vae(
     policy = None
     if joined:
         policy = preset(joined, labelled.info.spacing, classes=labelled.info.num_classes)
-    return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy)
+    return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy, **settings)
 
 
 def _appearance(system: ItVae, variables: PlayerVariables) -> Callable[[Array, Array], Array]:

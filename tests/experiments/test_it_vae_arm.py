@@ -66,6 +66,28 @@ def test_all_modes_take_one_training(prepared):
         np.testing.assert_array_equal(made.augmentation.means, naive.augmentation.means)
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "own"),
+    [
+        ("itvae-instance3", "instance", {"temperature": 3}),
+        ("itvae-dirichlet", "mixed", {"blend": "dirichlet"}),
+        ("itvae-fixed", "mixed", {"unwarp": False}),
+    ],
+)
+def test_other_ways_of_drawing_take_the_same_model(prepared, monkeypatch, name, mode, own):
+    folder, labelled, found = prepared
+    config = load_config(
+        "ablation", {"data.shape": str(_SHAPE), "parallel.data": "1", "model_steps": "4"}
+    )
+    monkeypatch.setattr(it_vae_arm, "_config", _quick(it_vae_arm._config))
+    inputs = ArmInputs(config, labelled, folder / "own", 0, folder / "shared")
+    made = ARMS[name].prepare(inputs).augmentation
+    np.testing.assert_array_equal(made.means, found["mixed"].augmentation.means)
+    defaults = {"temperature": 1.0, "blend": "pick", "unwarp": True}
+    assert {key: getattr(made, key) for key in defaults} == defaults | own
+    assert made.mode == mode and made.redraw is None
+
+
 def test_half_of_the_samples_are_moved_with_their_labels(prepared):
     """The brain is bright: its label must follow it wherever the map takes it."""
     _, labelled, found = prepared

@@ -205,6 +205,9 @@ def test_study_arms_take_the_groups_of_the_plane_for_images(tmp_path):
     assert exchanged("gunet-averaged", labelled, tmp_path).average_over == point_group("p4")
     with pytest.raises(ValueError, match="steerable networks are 3D"):
         exchanged("steerable", labelled, tmp_path)
+    solid = build_sources(load_config("gcnn_unet:cpu", TINY).data).train
+    net = exchanged("steerable", solid, tmp_path).net
+    assert isinstance(net, SteerableUNet) and net.depth == 2
 
 
 def test_the_loss_is_half_cross_entropy_half_dice_and_the_penalty_on_unexpanded_weights():

@@ -60,7 +60,9 @@ class Parallel:
                 f"parallel.space={settings.space} needs parallel.backend='jit': "
                 "pmap splits the batch only"
             )
-        devices = jax.devices()
+        # Process by process, as pmap has them.
+        processes = range(jax.process_count())
+        devices = [d for i in processes for d in jax.local_devices(process_index=i)]
         data = settings.data if settings.data > 0 else len(devices) // settings.space
         count = data * settings.space
         if data < 1 or settings.space < 1 or count > len(devices):
@@ -79,7 +81,16 @@ class Parallel:
             ("data", "space"),
             axis_types=(AxisType.Auto, AxisType.Auto),
         )
-        self._pmap_devices = [d for d in devices[:count] if d.process_index == jax.process_index()]
+        # Of replicas, and of pmap's leading axis: one slice a device.
+        self._everywhere = NamedSharding(self.mesh, PartitionSpec())
+        self._slices = NamedSharding(self.mesh, PartitionSpec("data"))
+        self._repeat = jax.jit(
+            lambda tree: jax.tree.map(lambda x: jnp.repeat(x[None], data, axis=0), tree),
+            out_shardings=self._slices,
+        )
+        self._first = jax.jit(
+            lambda tree: jax.tree.map(lambda x: x[0], tree), out_shardings=self._everywhere
+        )
 
     @property
     def is_pmap(self) -> bool:
@@ -108,10 +119,13 @@ class Parallel:
         Raises:
             ValueError: rows or depth do not divide over the devices.
         """
-        if self.is_pmap:
-            devices = self._pmap_devices
-            return {k: _stack(np.asarray(v), devices) for k, v in batch.items()}
         arrays = {name: np.asarray(value) for name, value in batch.items()}
+        if self.is_pmap:
+            count = len(self.mesh.local_devices)
+            return {
+                name: jax.make_array_from_process_local_data(self._slices, _stacked(value, count))
+                for name, value in arrays.items()
+            }
         split = self.space > 1 and _holds_volumes(arrays)
         placed = {}
         for name, value in arrays.items():
@@ -128,21 +142,22 @@ class Parallel:
         return placed
 
     def replicate(self, tree: Any) -> Any:
-        """A full copy of `tree` on every device."""
-        if self.is_pmap:
-            count = len(self._pmap_devices)
-            return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), tree)
-        sharding = NamedSharding(self.mesh, PartitionSpec())
-        # The copy matters: the step donates its state, and must not eat the caller's arrays.
-        copy = jax.jit(lambda t: jax.tree.map(jnp.copy, t))
+        """A full copy of `tree` on every device (with pmap's leading axis where that is used)."""
         if jax.process_count() > 1:
-            return jax.tree.map(lambda x: _replicate_across_processes(x, sharding), tree)
-        # What a checkpoint gave is committed to one device; jit alone would not move it.
-        return copy(jax.device_put(tree, sharding))
+            placed = jax.tree.map(lambda x: _replicate_across_processes(x, self._everywhere), tree)
+        else:
+            # What a checkpoint gave is committed to one device; jit alone would not move it.
+            placed = jax.device_put(tree, self._everywhere)
+        if self.is_pmap:
+            return self._repeat(placed)
+        if jax.process_count() > 1:
+            return placed
+        # The copy matters: the step donates its state, and must not eat the caller's arrays.
+        return jax.jit(lambda t: jax.tree.map(jnp.copy, t))(placed)
 
     def single(self, tree: Any) -> Any:
         """The undoing of `replicate`: one copy, as the checkpoint and the evaluation see it."""
-        return jax.tree.map(lambda x: x[0], tree) if self.is_pmap else tree
+        return self._first(tree) if self.is_pmap else tree
 
     def compile(self, step: Step, state: Any, batch: Any) -> Any:
         """Compiles `step` ahead of time for the given (placed) state and batch.
@@ -155,18 +170,22 @@ class Parallel:
             mapped = jax.pmap(
                 _with_axis(step),
                 axis_name="data",
-                devices=self._pmap_devices if jax.process_count() == 1 else None,
+                devices=list(self.mesh.devices.flat) if jax.process_count() == 1 else None,
                 donate_argnums=0,
             )
+            if jax.process_count() > 1:
+                # To be lowered, pmap wants this process' slices; what it compiles takes them all.
+                state, batch = jax.tree.map(_local_slices, (state, batch))
             return mapped.lower(state, batch).compile(compiler_options=options)
-        replicated = NamedSharding(self.mesh, PartitionSpec())
-        compiled = jax.jit(step, donate_argnums=0, out_shardings=replicated)
+        compiled = jax.jit(step, donate_argnums=0, out_shardings=self._everywhere)
         return compiled.lower(state, batch).compile(compiler_options=options)
 
     def fetch(self, metrics: Any) -> dict[str, float]:
         """Scalars on the host; waits for the step that makes them."""
-        fetched = jax.device_get(self.single(metrics))
-        return {name: float(value) for name, value in fetched.items()}
+        if self.is_pmap:
+            metrics = {name: value.addressable_shards[0].data for name, value in metrics.items()}
+        fetched = jax.device_get(metrics)
+        return {name: float(np.ravel(value)[0]) for name, value in fetched.items()}
 
 
 def _with_axis(step: Step) -> Step:
@@ -184,13 +203,24 @@ def _holds_volumes(arrays: HostBatch) -> bool:
     return "label" in arrays and arrays["label"].ndim == 4
 
 
-def _stack(value: np.ndarray, devices: list[jax.Device]) -> jax.Array:
-    count = len(devices)
+def _stacked(value: np.ndarray, count: int) -> np.ndarray:
     if value.shape[0] % count:
         raise ValueError(
             f"{value.shape[0]} local samples do not divide over {count} devices: change batch_size"
         )
-    return jnp.asarray(value.reshape(count, value.shape[0] // count, *value.shape[1:]))
+    return value.reshape(count, value.shape[0] // count, *value.shape[1:])
+
+
+def _local_slices(x: jax.Array) -> jax.Array:
+    """Of pmap's leading axis, those on this process' devices."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(
+            _local_slices(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+        )
+    parts = [shard.data for shard in x.addressable_shards]
+    mesh = Mesh(np.array([part.device for part in parts]), "data")
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.make_array_from_single_device_arrays((len(parts), *x.shape[1:]), sharding, parts)
 
 
 def _replicate_across_processes(x: jax.Array, sharding: NamedSharding) -> jax.Array:

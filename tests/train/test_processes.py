@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
+from jaxmedgen.train.parallel import BACKENDS, ParallelSettings
 from tests.train.test_parallel import run
 from tests.train.toys import Regression
 
@@ -34,7 +36,7 @@ assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
 for steps in (10, 20):  # the second call resumes from the first one's checkpoint
     settings = LoopSettings(steps=steps, batch_size=8, log_every=1, checkpoint_every=10)
     fit(Regression(), stream(), settings, pathlib.Path(sys.argv[3]),
-        parallel=Parallel(ParallelSettings(data=4)), progress=Progress(quiet=True))
+        parallel=Parallel(ParallelSettings(sys.argv[4], data=4)), progress=Progress(quiet=True))
 """
 
 
@@ -44,16 +46,15 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def test_parity_of_two_processes_over_gloo(tmp_path):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_parity_of_two_processes_over_gloo(tmp_path, backend):
     """Trains 10 steps, saves, resumes to 20: the metrics of a run on one device."""
-    from jaxmedgen.train.parallel import ParallelSettings
-
     root, port = pathlib.Path(__file__).resolve().parents[2], str(_free_port())
     environment = {**os.environ, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
     environment.pop("XLA_FLAGS", None)
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(index), port, str(tmp_path)],
+            [sys.executable, "-c", WORKER, str(index), port, str(tmp_path), backend],
             cwd=root,
             env=environment,
             stdout=subprocess.PIPE,

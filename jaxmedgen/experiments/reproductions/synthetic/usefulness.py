@@ -12,11 +12,11 @@ from jaxmedgen.experiments.reproductions.synthetic.parts import (
     table,
     training_samples,
 )
+from jaxmedgen.experiments.synthetic.experiment_readings import EQUIVALENT
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.setting import REAL
 from jaxmedgen.metrics.statistics import mean_interval, seed_mean
 
-EQUIVALENT = 0.02
 DISEASES = ("NOR", "DCM", "HCM", "RV")
 
 

@@ -25,21 +25,22 @@ def settings(options: Options, arm: str = "baseline", **own: str) -> ConfigDict:
     return load_config(f"gcnn_unet:cpu,arm={arm}", {**changes, **options.overrides})
 
 
-def network(description: str, name: str, group: str = "O", **changes: int) -> Arm:
+def network(description: str, name: str, group: str = "O", **changes: int | str) -> Arm:
     """An arm of `configs/gcnn_unet.py` as an arm of a study, at the study's size.
 
     Args:
         description: one line for the report.
         name: of the arm.
         group: of the arms that turn images or average predictions.
-        **changes: settings of its network that differ from the file's.
+        **changes: settings of its network that differ from the file's and the study's.
     """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
         config = load_config(f"gcnn_unet:cpu,arm={name},group={group}")
-        net = config.net.to_dict() | changes
+        net = config.net.to_dict()
         if net["kind"] == "group":
             net |= {key: inputs.config.net[key] for key in _OF_THE_STUDY}
+        net |= changes
         return ArmTraining(
             {
                 "net": net,

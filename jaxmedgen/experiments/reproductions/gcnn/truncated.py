@@ -22,6 +22,7 @@ WIDE = {"head_features": 8}
 """Of heads that pool over the group: as many features as the baseline's last level has."""
 ARMS = {
     "baseline": network("no symmetry", "baseline"),
+    "baseline-batch": network("no symmetry, batch norm", "baseline", norm="batch"),
     "baseline-turned": network("turned by C4 in training", "baseline_rotation", "C4"),
     "baseline-averaged": network("averaged over C4", "baseline_average", "C4"),
     "c4-features": network("C4, as many feature maps, the talk's head", "c4_features"),
@@ -51,6 +52,7 @@ def run(options: Options) -> Part:
         data__validation="0",
         data__test="8",
         eval_every="0",
+        net__norm="instance",  # statistics of two patches are too poor for batch norm
     )
     results, summary = study(
         options,

@@ -70,6 +70,12 @@ class Parallel:
                 f"a mesh of data={settings.data} x space={settings.space} does not fit "
                 f"{len(devices)} device(s): lower parallel.data or parallel.space"
             )
+        local = jax.local_device_count()
+        if count > local and local % settings.space:
+            raise ValueError(
+                f"parallel.space={settings.space} does not divide the {local} "
+                "devices of a process: a process reads whole volumes, so it must hold all of each"
+            )
         if count < len(devices) and jax.process_count() > 1:
             raise ValueError(
                 f"{count} of {len(devices)} devices in the mesh: a multi-process run must use all"

@@ -106,6 +106,13 @@ def test_impossible_layouts_are_named(settings, match):
         Parallel(settings)
 
 
+def test_a_volume_is_not_split_over_processes(monkeypatch):
+    """Each would read it whole and take it for its part."""
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    with pytest.raises(ValueError, match="space=4 does not divide the 2 devices of a process"):
+        Parallel(ParallelSettings(data=2, space=4))
+
+
 def test_indivisible_batches_are_named():
     with pytest.raises(ValueError, match="batch_size=6 does not divide over data=8"):
         Parallel(ParallelSettings(data=8)).check_batch(6)

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -71,16 +71,22 @@ class Arm:
     Attributes:
         description: one line for the report.
         prepare: trains what the arm needs and says how to train the segmenter.
-        joins: whether its deformation can be joined with a preset (`ArmInputs.joined`).
+        joins: how it can be joined with a preset (`joined_arm`): its ``maps`` are composed with the
+            preset's, or the preset takes the place of its own on real and added ``images``; or not
+            at all.
     """
 
     description: str
     prepare: Callable[[ArmInputs], ArmTraining]
-    joins: bool = False
+    joins: Literal["", "maps", "images"] = ""
 
 
 def joined_arm(learned: Arm, preset: str) -> Arm:
-    """A learned deformation and a named augmentation preset: maps are composed, resampled once."""
+    """A learned arm and a named augmentation preset.
+
+    Learned deformations are composed with the preset's and images resampled once; where the arm
+    adds images, real and added ones get the preset in place of the arm's own.
+    """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
         config = configuration.from_json(configuration.to_json(inputs.config))
@@ -91,4 +97,5 @@ def joined_arm(learned: Arm, preset: str) -> Arm:
         changes = {**made.changes, "augment.preset": preset}
         return dataclasses.replace(made, changes=changes)
 
-    return Arm(f"{learned.description}; and the preset {preset}", prepare)
+    place = "and the preset" if learned.joins == "maps" else "its preset is"
+    return Arm(f"{learned.description}; {place} {preset}", prepare)

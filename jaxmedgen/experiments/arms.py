@@ -102,7 +102,7 @@ def latent_arm(
         changes = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
         return ArmTraining(changes, made, model_seconds(folder))
 
-    return Arm(description, prepare, joins=True)
+    return Arm(description, prepare, joins="maps")
 
 
 def paddit_arm(description: str, kind: Kind) -> Arm:
@@ -114,7 +114,7 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
         made, seconds = train_paddit(*given, kind, unlabelled=others, progress=progress)
         return ArmTraining({"augment.synthesis_probability": 0.0}, made, seconds)
 
-    return Arm(description, prepare, joins=True)
+    return Arm(description, prepare, joins="maps")
 
 
 def genseg_arm(inputs: ArmInputs) -> ArmTraining:
@@ -127,12 +127,11 @@ def genseg_arm(inputs: ArmInputs) -> ArmTraining:
 
 def label_vae_arm(inputs: ArmInputs) -> ArmTraining:
     """New label maps of a VAE of the run's labelled subjects, on their own images repainted."""
-    started = time.perf_counter()
-    given, progress = inputs.at(inputs.shared / "label_vae"), inputs.progress
-    made = repainted_subjects(*given, progress=progress)
+    folder = inputs.shared / "label_vae"
+    made = repainted_subjects(*inputs.at(folder), progress=inputs.progress)
     shown = spade.with_synthetic(inputs.labelled, made)
     settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
-    return ArmTraining(settings, None, time.perf_counter() - started, source=shown)
+    return ArmTraining(settings, None, model_seconds(folder), source=shown)
 
 
 def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = False) -> Arm:
@@ -144,26 +143,24 @@ def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = 
         model = spade.train_generator(*given, volumetric=volumetric, progress=progress)
         labels, seconds = None, model.seconds
         if new_labels:
-            started = time.perf_counter()
-            given = inputs.at(inputs.shared / "label_vae")
-            labels = spade.label_draws(*given, progress=progress)
-            seconds += time.perf_counter() - started
+            folder = inputs.shared / "label_vae"
+            labels = spade.label_draws(*inputs.at(folder), progress=progress)
+            seconds += model_seconds(folder)
         made = spade.synthetic_images(model, labelled, seed, labels)
         settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
         shown = spade.with_synthetic(labelled, made)
         return ArmTraining(settings, None, seconds, model.warnings, shown)
 
-    return Arm(description, prepare)
+    return Arm(description, prepare, joins="images")
 
 
 def rhvae_arm(inputs: ArmInputs) -> ArmTraining:
     """Subjects drawn near the run's labelled ones, in a learned Riemannian latent space."""
-    started = time.perf_counter()
     folder = inputs.shared / "rhvae"
     made = synthetic_subjects(*inputs.at(folder), progress=inputs.progress)
     shown = spade.with_synthetic(inputs.labelled, made)
     settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
-    return ArmTraining(settings, None, time.perf_counter() - started, source=shown)
+    return ArmTraining(settings, None, model_seconds(folder), source=shown)
 
 
 ARMS: dict[str, Arm] = {
@@ -202,6 +199,7 @@ ARMS: dict[str, Arm] = {
     "synthesis": Arm(
         "half of the images synthesised from label maps with random contrast, the others light",
         synthesis_arm,
+        joins="images",
     ),
     "itvae-naive": latent_arm("IT-VAE: deformations of its prior", "naive"),
     "itvae-instance": latent_arm("IT-VAE: deformations near the subject's own", "instance"),
@@ -230,11 +228,16 @@ ARMS: dict[str, Arm] = {
         "light, with 4 images a subject of new label maps from a label VAE, repainted where they "
         "differ from the subject's",
         label_vae_arm,
+        joins="images",
     ),
     "spade": spade_arm("light, with 4 synthetic images a subject: SPADE, drawn styles"),
     "spade+labelvae": spade_arm("the same of new label maps from a label VAE", new_labels=True),
     "spade-3d": spade_arm("as spade, whole volumes instead of slices", volumetric=True),
-    "rhvae": Arm("light, with 4 synthetic subjects for each real one: Riemannian VAE", rhvae_arm),
+    "rhvae": Arm(
+        "light, with 4 synthetic subjects for each real one: Riemannian VAE",
+        rhvae_arm,
+        joins="images",
+    ),
     "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
     "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),
     "gunet": network_arm("scans as they are, the group U-Net without symmetry", "baseline"),
@@ -262,8 +265,8 @@ def prepare_arm(arm: Arm, inputs: ArmInputs) -> tuple[ArmTraining, float]:
 def select_arms(names: Sequence[str]) -> dict[str, Arm]:
     """Arms by name, in the given order.
 
-    ``a+b`` joins augmentation presets, the first of which may be an arm of learned deformations:
-    ``itvae-mixed+classic``.
+    ``a+b`` joins augmentation presets, the first of which may be an arm of learned deformations or
+    of added images: ``itvae-mixed+classic``, ``spade+labelvae+nnunet3d``.
 
     Raises:
         ValueError: an unknown or repeated name (the nearest known one is named), or names that
@@ -281,6 +284,9 @@ def _arm(name: str) -> Arm:
     if name in ARMS:
         return ARMS[name]
     first, *others = name.split("+")
+    longer = "+".join((first, *others[:1]))
+    if others and longer in ARMS and ARMS[longer].joins:  # its own name has a +
+        first, others = longer, others[1:]
     for part, known in ((first, (*ARMS, *NAMES)), *((other, NAMES) for other in others)):
         if part not in known:
             near = difflib.get_close_matches(part, known, n=1)

@@ -242,13 +242,19 @@ def test_arms_and_budgets_that_do_not_fit(study):
         select_arms(["clasic"])
     with pytest.raises(ValueError, match="unknown arm 'clasic': did you mean 'classic'"):
         select_arms(["paddit+clasic"])
-    with pytest.raises(ValueError, match="'genseg' cannot be joined with presets: these can: itv"):
+    with pytest.raises(ValueError, match="'genseg' cannot be joined with presets: these can: syn"):
         select_arms(["genseg+classic"])
     with pytest.raises(ValueError, match="sets rotation twice"):
         select_arms(["affine+classic"])
     assert list(select_arms(["affine+gamma", "paddit+classic"])) == [
         "affine+gamma",
         "paddit+classic",
+    ]
+    joined = select_arms(["spade+classic", "spade+labelvae+nnunet3d", "nnunet3d+moex_pono"])
+    assert [arm.description.rsplit("; ")[-1] for arm in joined.values()] == [
+        "its preset is classic",
+        "its preset is nnunet3d",
+        "nnU-Net's with moment exchange",
     ]
     with pytest.raises(ValueError, match="arm 'none' is named twice"):
         select_arms(["none", "light", " none"])

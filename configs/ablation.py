@@ -1,6 +1,6 @@
 """The segmenter of an augmentation study: which arm helps, and by how much?
 
-    bin/ablate --data FOLDER --arms none,classic,diffeomorphic,synthesis --labelled 4,16 \
+    bin/ablate --data FOLDER --arms none,light,classic,diffeomorphic,synthesis --labelled 4,16 \
         --seeds 3 --workdir work/study
     bin/ablate --config configs/ablation.py:gpu --workdir work/study   # embedded brains, 96^3
 

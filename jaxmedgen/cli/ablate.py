@@ -17,7 +17,7 @@ names what makes them: oracle (the heart phantoms' renderer), a configuration th
 subjects of each arm, or the folder of a trained run.
 
 examples:
-  bin/ablate --data /data/Dataset001_Brain --arms none,classic,diffeomorphic,synthesis \\
+  bin/ablate --data /data/Dataset001_Brain --arms none,light,classic,diffeomorphic,synthesis \\
       --labelled 4,16 --seeds 3 --workdir work/study
   bin/ablate --config configs/ablation.py:gpu --arms none,classic --labelled 2 --workdir work/two
   bin/ablate --experiment reduction --generator oracle --workdir work/reduction
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="bin/ablate", description=EXAMPLE)
     parser.add_argument("--data", help="folder of labelled scans; the embedded brains without it")
     parser.add_argument("--config", help="FILE.py[:size]; ablation without --experiment")
-    parser.add_argument("--arms", default="none,classic,diffeomorphic,synthesis")
+    parser.add_argument("--arms", default="none,light,classic,diffeomorphic,synthesis")
     parser.add_argument("--labelled", default="4,16", help="label budgets, comma separated")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions")
     workdir_argument(parser)
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.experiments.ablation import run_study
     from jaxmedgen.experiments.arms import select_arms
     from jaxmedgen.experiments.study import Study
+    from jaxmedgen.report.controls import missing_controls
     from jaxmedgen.report.page import write_report
     from jaxmedgen.report.results import save_results
     from jaxmedgen.report.summary import print_summary, summarise
@@ -84,6 +85,9 @@ def main(arguments: Sequence[str]) -> int:
         dataset=f"{name}, {size} (training pool + validation + test)",
         command=command,
     )
+    alone = missing_controls(tuple(arms), study.controls)
+    if alone:
+        print(f"note: {alone}")
     results = run_study(study, options.workdir, progress=Progress(quiet=options.quiet))
     save_results(results, options.workdir / "results")
     report = write_report(results, options.workdir / "report.html")

@@ -74,11 +74,13 @@ class Arm:
         joins: how it can be joined with a preset (`joined_arm`): its ``maps`` are composed with the
             preset's, or the preset takes the place of its own on real and added ``images``; or not
             at all.
+        control: the arm that is the same training without the model, for the report.
     """
 
     description: str
     prepare: Callable[[ArmInputs], ArmTraining]
     joins: Literal["", "maps", "images"] = ""
+    control: str = ""
 
 
 def joined_arm(learned: Arm, preset: str) -> Arm:
@@ -98,4 +100,4 @@ def joined_arm(learned: Arm, preset: str) -> Arm:
         return dataclasses.replace(made, changes=changes)
 
     place = "and the preset" if learned.joins == "maps" else "its preset is"
-    return Arm(f"{learned.description}; {place} {preset}", prepare)
+    return Arm(f"{learned.description}; {place} {preset}", prepare, control=preset)

@@ -102,7 +102,7 @@ def latent_arm(
         changes = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
         return ArmTraining(changes, made, model_seconds(folder))
 
-    return Arm(description, prepare, joins="maps")
+    return Arm(description, prepare, joins="maps", control="none")
 
 
 def paddit_arm(description: str, kind: Kind) -> Arm:
@@ -114,7 +114,7 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
         made, seconds = train_paddit(*given, kind, unlabelled=others, progress=progress)
         return ArmTraining({"augment.synthesis_probability": 0.0}, made, seconds)
 
-    return Arm(description, prepare, joins="maps")
+    return Arm(description, prepare, joins="maps", control="none")
 
 
 def genseg_arm(inputs: ArmInputs) -> ArmTraining:
@@ -151,7 +151,7 @@ def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = 
         shown = spade.with_synthetic(labelled, made)
         return ArmTraining(settings, None, seconds, model.warnings, shown)
 
-    return Arm(description, prepare, joins="images")
+    return Arm(description, prepare, joins="images", control="light")
 
 
 def rhvae_arm(inputs: ArmInputs) -> ArmTraining:
@@ -200,6 +200,7 @@ ARMS: dict[str, Arm] = {
         "half of the images synthesised from label maps with random contrast, the others light",
         synthesis_arm,
         joins="images",
+        control="light",
     ),
     "itvae-naive": latent_arm("IT-VAE: deformations of its prior", "naive"),
     "itvae-instance": latent_arm("IT-VAE: deformations near the subject's own", "instance"),
@@ -223,12 +224,13 @@ ARMS: dict[str, Arm] = {
     "paddit-swap": paddit_arm("PADDIT: subjects in the shape of others", "swap"),
     "paddit-prior": paddit_arm("PADDIT's prior without likelihood", "prior"),
     "paddit-generic": paddit_arm("elastic deformation as large as PADDIT's", "generic"),
-    "genseg": Arm("GenSeg: the rarest class added where it is absent", genseg_arm),
+    "genseg": Arm("GenSeg: the rarest class added where it is absent", genseg_arm, control="none"),
     "labelvae": Arm(
         "light, with 4 images a subject of new label maps from a label VAE, repainted where they "
         "differ from the subject's",
         label_vae_arm,
         joins="images",
+        control="light",
     ),
     "spade": spade_arm("light, with 4 synthetic images a subject: SPADE, drawn styles"),
     "spade+labelvae": spade_arm("the same of new label maps from a label VAE", new_labels=True),
@@ -237,6 +239,7 @@ ARMS: dict[str, Arm] = {
         "light, with 4 synthetic subjects for each real one: Riemannian VAE",
         rhvae_arm,
         joins="images",
+        control="light",
     ),
     "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
     "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),

@@ -52,6 +52,11 @@ class Study:
         if not len(self.sources.test):
             raise ValueError("there are no test subjects: set config.data.test")
 
+    @property
+    def controls(self) -> dict[str, str]:
+        """By arm, the arm that is the same training without the model, where there is one."""
+        return {name: arm.control for name, arm in self.arms.items() if arm.control}
+
     def runs(self) -> list[tuple[str, int, int]]:
         """(arm, budget, seed) of every run: seeds first, so that an early stop is balanced."""
         return [
@@ -84,6 +89,7 @@ def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
         class_names=info.class_names,
         spacing=info.spacing,
         arms={name: arm.description for name, arm in study.arms.items()},
+        controls=study.controls,
         reference_arm=next(iter(study.arms)),
         budgets=tuple(sorted(study.budgets)),
         seeds=tuple(range(study.seeds)),

@@ -52,7 +52,10 @@ def arm_styles(results: AblationResults) -> dict[str, tuple[str, str]]:
 
 
 def budget_figure(results: AblationResults, summary: Summary) -> str:
-    """Mean foreground Dice against the number of labelled cases, with 95 % intervals."""
+    """Mean foreground Dice against the number of labelled cases, with 95 % intervals.
+
+    With one number of labelled cases: a line an arm.
+    """
     with matplotlib.rc_context(_STYLE):
         return _svg(_budget_figure(results, summary))
 
@@ -68,6 +71,8 @@ def budget_picture(results: AblationResults, summary: Summary) -> UInt8[np.ndarr
 
 
 def _budget_figure(results: AblationResults, summary: Summary) -> matplotlib.figure.Figure:
+    if len(results.budgets) == 1:
+        return _arm_figure(results, summary)
     figure = matplotlib.figure.Figure(figsize=(6.8, 3.4), layout="constrained")
     axes = figure.add_subplot()
     styles = arm_styles(results)
@@ -95,6 +100,29 @@ def _budget_figure(results: AblationResults, summary: Summary) -> matplotlib.fig
     axes.grid(axis="y", **_GRID)
     axes.set_axisbelow(True)
     _legend(figure, axes)
+    return figure
+
+
+def _arm_figure(results: AblationResults, summary: Summary) -> matplotlib.figure.Figure:
+    figure = matplotlib.figure.Figure(
+        figsize=(6.8, 0.9 + 0.24 * len(summary.rows)), layout="constrained"
+    )
+    axes = figure.add_subplot()
+    styles = arm_styles(results)
+    for y, row in enumerate(summary.rows):
+        colour, marker = styles[row.arm]
+        ends = [[row.score.mean - row.score.low], [row.score.high - row.score.mean]]
+        axes.errorbar(
+            [row.score.mean], [y], xerr=ends, color=colour, marker=marker, ms=5, elinewidth=1.2,
+            capsize=2.5,
+        )  # fmt: skip
+        if row.arm == results.reference_arm:
+            axes.axvline(row.score.mean, color=colour, lw=0.8, ls=":")
+    axes.set_yticks(range(len(summary.rows)), [row.arm for row in summary.rows])
+    axes.set_ylim(len(summary.rows) - 0.5, -0.5)
+    axes.set_xlabel(f"mean foreground Dice, {_budget_title(results.budgets[0])}")
+    axes.grid(axis="x", **_GRID)
+    axes.set_axisbelow(True)
     return figure
 
 

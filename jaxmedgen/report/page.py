@@ -18,8 +18,8 @@ import numpy as np
 from jaxmedgen.metrics import segmentation, statistics, tables
 from jaxmedgen.report import figures, formats, pictures
 from jaxmedgen.report.cards import data_uri, overlay_groups, sample_strips
-from jaxmedgen.report.results import AblationResults
-from jaxmedgen.report.summary import Summary, score_matrix, summarise
+from jaxmedgen.report.results import AblationResults, score_matrix
+from jaxmedgen.report.summary import Summary, summarise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Real
+from jaxtyping import Float, Int, Real
 
 from jaxmedgen.metrics import segmentation
 
@@ -88,6 +88,7 @@ class AblationResults:
         revision: version of the code, a commit.
         total_seconds: wall time of the whole ablation.
         budgets_of: budgets of the arms that do not run at all of them, by arm.
+        controls: by arm of a learned model, the arm that is the same training without the model.
 
     Raises:
         ValueError: the reference or a run's arm is not among the arms, or a run occurs twice.
@@ -110,6 +111,7 @@ class AblationResults:
     revision: str = ""
     total_seconds: float = 0.0
     budgets_of: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.reference_arm not in self.arms:
@@ -134,6 +136,26 @@ class AblationResults:
     def cases(self) -> tuple[str, ...]:
         """Names of all test cases, in order of appearance."""
         return tuple(dict.fromkeys(case for run in self.runs for case in run.scores))
+
+
+def score_matrix(
+    results: AblationResults, arm: str, budget: int, metric: str = "dice", class_name: str = ""
+) -> Float[np.ndarray, "seeds cases"]:
+    """Scores of one arm and budget, one row a seed, one column a case of `results.cases`.
+
+    The mean over foreground classes, or one class; NaN where a case is not scored.
+    """
+    matrix = np.full((len(results.select(arm, budget)), len(results.cases)), np.nan)
+    for i, run in enumerate(results.select(arm, budget)):
+        for j, case in enumerate(results.cases):
+            scores = run.scores.get(case)
+            if scores is None:
+                continue
+            if class_name:
+                matrix[i, j] = scores.get(class_name, {}).get(metric, math.nan)
+            else:
+                matrix[i, j] = segmentation.foreground_mean(scores, metric)
+    return matrix
 
 
 def save_results(results: AblationResults, folder: pathlib.Path | str) -> pathlib.Path:

@@ -15,9 +15,10 @@ import rich.console
 import rich.table
 from jaxtyping import Float
 
-from jaxmedgen.metrics import segmentation, statistics
+from jaxmedgen.metrics import statistics
 from jaxmedgen.report import formats
-from jaxmedgen.report.results import AblationResults
+from jaxmedgen.report.controls import Added, added_by_models, missing_controls, sentence
+from jaxmedgen.report.results import AblationResults, score_matrix
 
 ALPHA = 0.05
 
@@ -68,7 +69,8 @@ class Summary:
         rows: by budget, then in the arms' order; arms without a scored run are left out.
         comparisons: number of p-values that Holm's correction covers.
         answer: one or two sentences.
-        notes: what limits the answer: few cases, missing runs.
+        notes: what limits the answer: few cases, missing runs, missing controls.
+        added: what the models add to the augmentation that they are trained with.
     """
 
     reference_arm: str
@@ -76,6 +78,7 @@ class Summary:
     comparisons: int
     answer: str
     notes: tuple[str, ...]
+    added: tuple[Added, ...] = ()
 
     def find(self, arm: str, budget: int) -> ArmResult | None:
         """The row of one arm and budget, if it has one."""
@@ -83,26 +86,6 @@ class Summary:
             if (row.arm, row.budget) == (arm, budget):
                 return row
         return None
-
-
-def score_matrix(
-    results: AblationResults, arm: str, budget: int, metric: str = "dice", class_name: str = ""
-) -> Float[np.ndarray, "seeds cases"]:
-    """Scores of one arm and budget, one row a seed, one column a case of `results.cases`.
-
-    The mean over foreground classes, or one class; NaN where a case is not scored.
-    """
-    matrix = np.full((len(results.select(arm, budget)), len(results.cases)), np.nan)
-    for i, run in enumerate(results.select(arm, budget)):
-        for j, case in enumerate(results.cases):
-            scores = run.scores.get(case)
-            if scores is None:
-                continue
-            if class_name:
-                matrix[i, j] = scores.get(class_name, {}).get(metric, math.nan)
-            else:
-                matrix[i, j] = segmentation.foreground_mean(scores, metric)
-    return matrix
 
 
 def summarise(results: AblationResults) -> Summary:
@@ -125,12 +108,14 @@ def summarise(results: AblationResults) -> Summary:
     corrected = statistics.holm([rows[i].difference.p_value for i in compared])
     for i, p_value in zip(compared, corrected):
         rows[i] = dataclasses.replace(rows[i], p_holm=p_value)
+    added = added_by_models(results)
     return Summary(
         reference_arm=results.reference_arm,
         rows=tuple(rows),
         comparisons=len(compared),
-        answer=_answer(results, rows),
+        answer=" ".join(part for part in (_answer(results, rows), sentence(added)) if part),
         notes=tuple(_notes(results, rows, len(compared))),
+        added=added,
     )
 
 
@@ -245,6 +230,9 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
                 f"Bootstrap intervals from {fewest} cases tend to be too narrow: take them as a "
                 "lower bound of the uncertainty."
             )
+    alone = missing_controls(tuple(results.arms), dict(results.controls))
+    if alone:
+        notes.append(alone)
     missing = [
         f"{arm}/{budget} labels ({len(results.select(arm, budget))} of {len(results.seeds)} seeds)"
         for budget in results.budgets

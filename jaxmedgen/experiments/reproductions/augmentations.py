@@ -13,8 +13,7 @@ import numpy as np
 from jaxmedgen.experiments.reproductions import study
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
-from jaxmedgen.report.results import AblationResults
-from jaxmedgen.report.summary import score_matrix
+from jaxmedgen.report.results import AblationResults, score_matrix
 
 ALONE = (
     "affine",

@@ -25,8 +25,7 @@ from jaxmedgen.experiments.it_vae_arm import train_it_vae
 from jaxmedgen.experiments.reproductions import study
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
-from jaxmedgen.report.results import AblationResults
-from jaxmedgen.report.summary import score_matrix
+from jaxmedgen.report.results import AblationResults, score_matrix
 
 MODES = ("itvae-naive", "itvae-instance", "itvae-mixed")
 ARMS = ("none", "affine", "elastic", "paddit", *MODES)

@@ -17,8 +17,7 @@ from jaxmedgen.experiments.reproductions.augmentations import DATASET, GROUPS
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
 from jaxmedgen.report.figures import budget_picture
-from jaxmedgen.report.results import AblationResults
-from jaxmedgen.report.summary import score_matrix
+from jaxmedgen.report.results import AblationResults, score_matrix
 
 POLICY = "nnunet3d"
 DEFORMATIONS = ("itvae-naive", "itvae-instance", "itvae-mixed", "paddit", "paddit-map",

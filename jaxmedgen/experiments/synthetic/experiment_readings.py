@@ -10,8 +10,7 @@ from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.setting import REAL
 from jaxmedgen.metrics.statistics import mean_interval, seed_mean
 from jaxmedgen.report.page import GroupTable
-from jaxmedgen.report.results import AblationResults
-from jaxmedgen.report.summary import score_matrix
+from jaxmedgen.report.results import AblationResults, score_matrix
 
 
 def findings_of(

@@ -10,8 +10,8 @@ from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.study import Study
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
-from jaxmedgen.report.results import AblationResults
-from jaxmedgen.report.summary import Summary, score_matrix, summarise
+from jaxmedgen.report.results import AblationResults, score_matrix
+from jaxmedgen.report.summary import Summary, summarise
 
 _OF_THE_STUDY = ("base_filters", "depth", "norm", "dropout", "dtype", "remat")
 

@@ -8,8 +8,7 @@ from jaxtyping import Bool
 from jaxmedgen.experiments.reproductions.record import Claim
 from jaxmedgen.metrics.statistics import Interval, paired_difference
 from jaxmedgen.report.pictures import montage, three_planes
-from jaxmedgen.report.results import AblationResults
-from jaxmedgen.report.summary import score_matrix
+from jaxmedgen.report.results import AblationResults, score_matrix
 
 CLASSES = ("lesion", "ventricle")
 LEAST = 0.05

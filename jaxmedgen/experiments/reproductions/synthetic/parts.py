@@ -13,8 +13,7 @@ from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
 from jaxmedgen.metrics.statistics import PairedDifference, holm, paired_difference, wilcoxon_test
 from jaxmedgen.report.page import write_report
 from jaxmedgen.report.pictures import montage, three_planes
-from jaxmedgen.report.results import AblationResults, save_results
-from jaxmedgen.report.summary import score_matrix
+from jaxmedgen.report.results import AblationResults, save_results, score_matrix
 
 SEEDS = 2
 

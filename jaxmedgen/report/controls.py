@@ -1,0 +1,89 @@
+"""What an arm's model adds to the augmentation that it is trained with.
+
+An arm of added images also trains with a preset, an arm joined with a preset has that preset too:
+against a reference without augmentation such an arm gains what the preset gains. Its control is the
+same training without the model.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxmedgen.metrics import statistics
+from jaxmedgen.report import formats
+from jaxmedgen.report.results import AblationResults, score_matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """One arm against its control, at one label budget.
+
+    Attributes:
+        arm: name of the arm.
+        control: the arm that is the same without the model.
+        budget: number of labelled training cases.
+        difference: paired by case; its interval is not corrected for the number of comparisons.
+    """
+
+    arm: str
+    control: str
+    budget: int
+    difference: statistics.PairedDifference
+
+
+def added_by_models(results: AblationResults) -> tuple[Added, ...]:
+    """Every arm against its control, where that ran and is not the reference arm anyway."""
+    found = []
+    for budget in results.budgets:
+        for arm, control in results.controls.items():
+            if control not in results.arms or control == results.reference_arm:
+                continue
+            ours, theirs = (score_matrix(results, name, budget) for name in (arm, control))
+            shared = np.isfinite(ours).any(axis=0) & np.isfinite(theirs).any(axis=0)
+            if shared.any():
+                difference = statistics.paired_difference(ours, theirs)
+                found.append(Added(arm, control, budget, difference))
+    return tuple(found)
+
+
+def sentence(added: Sequence[Added]) -> str:
+    """What the models add, for the answer; empty where nothing is compared."""
+    if not added:
+        return ""
+    several = len({row.budget for row in added}) > 1
+    parts = [
+        f"{row.arm} {formats.difference(row.difference)} over {row.control}"
+        + (f" ({row.budget} labels)" if several else "")
+        for row in added
+    ]
+    return (
+        "Against the same augmentation without the model (Dice, 95 % CI, not corrected): "
+        + ", ".join(parts)
+        + "."
+    )
+
+
+def missing_controls(arms: Sequence[str], controls: dict[str, str]) -> str:
+    """A note on the arms whose gain cannot be told from their preset's; empty if there are none.
+
+    Args:
+        arms: of the study.
+        controls: by arm.
+    """
+    missing: dict[str, list[str]] = {}
+    for arm in arms:
+        control = controls.get(arm, "")
+        if control and control not in arms:
+            missing.setdefault(control, []).append(arm)
+    if not missing:
+        return ""
+    parts = [
+        f"{' and '.join(names)} also {'train' if len(names) > 1 else 'trains'} with what the arm "
+        f"{control} is"
+        for control, names in missing.items()
+    ]
+    return (
+        "; ".join(parts) + ": part or all of the gain may be that. Add "
+        f"{' and '.join(missing)} to the arms to tell them apart."
+    )

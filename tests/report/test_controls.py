@@ -1,0 +1,47 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jaxmedgen.experiments.arms import select_arms
+from jaxmedgen.report.controls import added_by_models, missing_controls
+from jaxmedgen.report.page import write_report
+from jaxmedgen.report.summary import summarise
+
+
+@pytest.fixture(scope="module")
+def study(make):
+    """Images of a generator with `light`, which gains all of it."""
+    gains = {"none": 0.0, "light": 0.2, "spade": 0.19, "paddit": 0.05}
+    controls = {"spade": "light", "paddit": "none", "absent": "gone"}
+    return dataclasses.replace(make(gains=gains, budgets=(2,)), controls=controls)
+
+
+def test_a_model_is_compared_with_its_training_without_it(study):
+    """And not again with the reference; the answer says both."""
+    (added,) = added_by_models(study)
+    assert (added.arm, added.control, added.budget) == ("spade", "light", 2)
+    np.testing.assert_allclose(added.difference.interval.mean, -0.01, atol=0.005)
+    summary = summarise(study)
+    assert summary.added == (added,)
+    assert "spade (difference +0.1" in summary.answer
+    assert "without the model (Dice, 95 % CI, not corrected): spade \N{MINUS SIGN}0.0" in (
+        summary.answer
+    )
+    assert "over light." in summary.answer
+
+
+def test_the_page_has_a_table_of_what_models_add(study, tmp_path):
+    page = write_report(study, tmp_path / "report.html").read_text()
+    assert "What the models add" in page and "Without the model" in page
+    plain = dataclasses.replace(study, controls={})
+    assert "What the models add" not in write_report(plain, tmp_path / "report.html").read_text()
+
+
+def test_missing_controls_are_named():
+    arms = select_arms(["none", "spade", "labelvae", "paddit", "paddit+classic", "light+cutout"])
+    controls = {name: arm.control for name, arm in arms.items()}
+    note = missing_controls(tuple(arms), controls)
+    assert note.startswith("spade and labelvae also train with what the arm light is; paddit+cl")
+    assert note.endswith("Add light and classic to the arms to tell them apart.")
+    assert missing_controls((*arms, "light", "classic"), controls) == ""

@@ -226,17 +226,17 @@ ARMS: dict[str, Arm] = {
     "paddit-generic": paddit_arm("elastic deformation as large as PADDIT's", "generic"),
     "genseg": Arm("GenSeg: the rarest class added where it is absent", genseg_arm, control="none"),
     "labelvae": Arm(
-        "light, with 4 images a subject of new label maps from a label VAE, repainted where they "
-        "differ from the subject's",
+        "light, half of the images of new label maps from a label VAE, repainted where they differ "
+        "from the subject's",
         label_vae_arm,
         joins="images",
         control="light",
     ),
-    "spade": spade_arm("light, with 4 synthetic images a subject: SPADE, drawn styles"),
+    "spade": spade_arm("light, half of the images synthetic: SPADE, drawn styles"),
     "spade+labelvae": spade_arm("the same of new label maps from a label VAE", new_labels=True),
     "spade-3d": spade_arm("as spade, whole volumes instead of slices", volumetric=True),
     "rhvae": Arm(
-        "light, with 4 synthetic subjects for each real one: Riemannian VAE",
+        "light, half of the images synthetic: Riemannian VAE",
         rhvae_arm,
         joins="images",
         control="light",

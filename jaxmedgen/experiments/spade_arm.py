@@ -136,9 +136,15 @@ def synthetic_images(
 
 
 def with_synthetic(labelled: Source, synthetic: ArraySource) -> ArraySource:
-    """Real subjects and synthetic ones as one source of images and labels."""
+    """Real subjects and synthetic ones as one source of images and labels.
+
+    Real ones are repeated until they are half of it, or as near as whole repetitions come: with
+    less of them a strong policy loses more than the synthetic ones give
+    (``bin/reproduce learned_augmentation``).
+    """
     records = [{k: labelled[i][k] for k in ("image", "label")} for i in range(len(labelled))]
-    return joined([ArraySource(records, labelled.info), synthetic])
+    real = ArraySource(records, labelled.info)
+    return joined([real] * max(1, round(len(synthetic) / len(real))) + [synthetic])
 
 
 def label_draws(

@@ -30,9 +30,11 @@ def test_the_arm_adds_four_images_a_subject(monkeypatch, tmp_path):
         return lambda i: [source[i]["label"][::-1]] * 4
 
     monkeypatch.setattr(repainted_labels, "label_draws", flipped)
+    monkeypatch.setattr(arms, "model_seconds", lambda folder: 7.0)
     chosen = arms.select_arms(["labelvae"])["labelvae"]
     training = chosen.prepare(ArmInputs(load_config("unet"), labelled, tmp_path, 0, tmp_path))
-    assert len(training.source) == 3 * 5 and training.augmentation is None
-    np.testing.assert_array_equal(training.source[3]["label"], labelled[0]["label"][::-1])
+    assert len(training.source) == 2 * 3 * 4 and training.augmentation is None
+    assert training.seconds == 7.0
+    np.testing.assert_array_equal(training.source[12]["label"], labelled[0]["label"][::-1])
     np.testing.assert_array_equal(training.source[0]["image"], labelled[0]["image"])
-    assert training.source.info.case_names[3].endswith("repainted-0")
+    assert training.source.info.case_names[12].endswith("repainted-0")

@@ -45,7 +45,7 @@ def test_volumes_are_made_of_slices_in_one_style(tmp_path):
     given = inputs((16, 16, 8), tmp_path)
     training = ARMS["spade"].prepare(given)
     shown = training.source
-    assert len(shown) == 3 + 3 * 2
+    assert len(shown) == 3 * 2 + 3 * 2  # half of them real
     assert shown.info.num_classes == 3
     assert training.seconds > 0
     for number, name in enumerate(shown.info.case_names):
@@ -58,7 +58,7 @@ def test_volumes_are_made_of_slices_in_one_style(tmp_path):
             low, high = np.percentile(subject["image"], (1, 99))
             assert low - 1e-3 <= image.min() and image.max() <= high + 1e-3
     # Two images of one subject differ in style alone; finished trainings are read.
-    first, second = (shown[3 + k]["image"] for k in range(2))
+    first, second = (shown[6 + k]["image"] for k in range(2))
     assert np.abs(first - second).max() > 0
     again = ARMS["spade"].prepare(given)
     np.testing.assert_allclose(again.source[4]["image"], second, atol=1e-3)

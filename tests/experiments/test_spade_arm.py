@@ -61,7 +61,7 @@ def test_volumes_are_made_of_slices_in_one_style(tmp_path):
     first, second = (shown[6 + k]["image"] for k in range(2))
     assert np.abs(first - second).max() > 0
     again = ARMS["spade"].prepare(given)
-    np.testing.assert_allclose(again.source[4]["image"], second, atol=1e-3)
+    np.testing.assert_allclose(again.source[7]["image"], second, atol=1e-3)
 
 
 def test_new_label_maps_take_the_place_of_the_subjects(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from jaxmedgen.train.environment import write_json
 STEPS = 2500
 BATCH = 16
 DIGIT_STEPS = 4000
-LARGE_STEPS, LARGE_BATCH = 1500, 8
+LARGE_STEPS, LARGE_BATCH = 1200, 8
 """Of the task of 128^2 on a processor, where a step of 16 + 16 images takes 2.2 s of a core."""
 
 Scores = dict[str, float]

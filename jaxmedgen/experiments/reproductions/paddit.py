@@ -57,9 +57,9 @@ WHY_SIGMA = (
 )
 WHY_CHAINS = (
     "R-hat above 1.1: 200 transitions and two chains a subject are few. Along flat directions "
-    "(nothing but noise in the image) the energy is not Gaussian; without smoothed images the "
-    "chains moved between half-voxel shifts and the worst R-hat was 1.45 (effective sample size 4, "
-    "with smoothing 10). `--config.model.sampling.thinning` buys more."
+    "(nothing but noise in the image) the energy is not Gaussian; images are smoothed because "
+    "chains otherwise moved between half-voxel shifts. `--config.model.sampling.thinning` buys "
+    "more."
 )
 REAL = (
     "DATA was the folder of the 16 label maps of SynthSeg's repository: 12 make the template, 4 "

@@ -67,7 +67,8 @@ def _notes(options: Options, size: str) -> tuple[str, ...]:
     if size == "cpu":
         notes.append(
             "Published numbers are of networks eight times as wide that pass 200 times through "
-            "59 500 images."
+            "59 500 images; here 4000 images train, 40 of them with a mask. Rates are constant, as "
+            "published, so that Dice on the validation images moves by 0.1 between validations."
         )
     notes += collapse_notes(options)
     if "large" not in options.parts:

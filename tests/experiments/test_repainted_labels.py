@@ -5,7 +5,7 @@ import numpy as np
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.phantoms.short_axis import ShortAxis
 from jaxmedgen.data.sources import in_memory
-from jaxmedgen.experiments import arms, repainted_labels
+from jaxmedgen.experiments import arms, learned_arms, repainted_labels
 from jaxmedgen.experiments.arms import ArmInputs
 
 
@@ -30,7 +30,7 @@ def test_the_arm_adds_four_images_a_subject(monkeypatch, tmp_path):
         return lambda i: [source[i]["label"][::-1]] * 4
 
     monkeypatch.setattr(repainted_labels, "label_draws", flipped)
-    monkeypatch.setattr(arms, "model_seconds", lambda folder: 7.0)
+    monkeypatch.setattr(learned_arms, "model_seconds", lambda folder: 7.0)
     chosen = arms.select_arms(["labelvae"])["labelvae"]
     training = chosen.prepare(ArmInputs(load_config("unet"), labelled, tmp_path, 0, tmp_path))
     assert len(training.source) == 2 * 3 * 4 and training.augmentation is None

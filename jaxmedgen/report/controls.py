@@ -79,11 +79,11 @@ def missing_controls(arms: Sequence[str], controls: dict[str, str]) -> str:
     if not missing:
         return ""
     parts = [
-        f"{' and '.join(names)} also {'train' if len(names) > 1 else 'trains'} with what the arm "
-        f"{control} is"
+        f"{' and '.join(names)} also {'train' if len(names) > 1 else 'trains'} with the "
+        f"augmentation of the arm {control}"
         for control, names in missing.items()
     ]
     return (
-        "; ".join(parts) + ": part or all of the gain may be that. Add "
+        "; ".join(parts) + ": part or all of the difference may be that. Add "
         f"{' and '.join(missing)} to the arms to tell them apart."
     )

@@ -123,7 +123,7 @@ def print_summary(summary: Summary, console: rich.console.Console | None = None)
     """The table and the answer, for the terminal."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
     table.add_column("labels", justify="right")
-    table.add_column("arm")
+    table.add_column("arm", overflow="fold")
     for heading in ("Dice [95 % CI]", f"vs {summary.reference_arm} [95 % CI]", "p (Holm)", "time"):
         table.add_column(heading, justify="right")
     budget = None

@@ -42,6 +42,6 @@ def test_missing_controls_are_named():
     arms = select_arms(["none", "spade", "labelvae", "paddit", "paddit+classic", "light+cutout"])
     controls = {name: arm.control for name, arm in arms.items()}
     note = missing_controls(tuple(arms), controls)
-    assert note.startswith("spade and labelvae also train with what the arm light is; paddit+cl")
+    assert note.startswith("spade and labelvae also train with the augmentation of the arm light; ")
     assert note.endswith("Add light and classic to the arms to tell them apart.")
     assert missing_controls((*arms, "light", "classic"), controls) == ""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxmedgen.augment.latent import LatentMode
+from jaxmedgen.data.sources import ArraySource
 from jaxmedgen.experiments import spade_arm as spade
 from jaxmedgen.experiments.arm import Arm, ArmInputs, ArmTraining
 from jaxmedgen.experiments.genseg_arm import train_genseg
@@ -62,16 +63,14 @@ def label_vae_arm(inputs: ArmInputs) -> ArmTraining:
     """New label maps of a VAE of the run's labelled subjects, on their own images repainted."""
     folder = inputs.shared / "label_vae"
     made = repainted_subjects(*inputs.at(folder), progress=inputs.progress)
-    shown = spade.with_synthetic(inputs.labelled, made)
-    settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
-    return ArmTraining(settings, None, model_seconds(folder), source=shown)
+    return _with_images(inputs, made, model_seconds(folder))
 
 
 def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = False) -> Arm:
     """An arm that adds images of a SPADE generator of the run's labelled subjects."""
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
-        labelled, seed, progress = inputs.labelled, inputs.seed, inputs.progress
+        progress = inputs.progress
         given = inputs.at(inputs.shared / ("spade-3d" if volumetric else "spade"))
         model = spade.train_generator(*given, volumetric=volumetric, progress=progress)
         labels, seconds = None, model.seconds
@@ -79,10 +78,8 @@ def spade_arm(description: str, *, new_labels: bool = False, volumetric: bool = 
             folder = inputs.shared / "label_vae"
             labels = spade.label_draws(*inputs.at(folder), progress=progress)
             seconds += model_seconds(folder)
-        made = spade.synthetic_images(model, labelled, seed, labels)
-        settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
-        shown = spade.with_synthetic(labelled, made)
-        return ArmTraining(settings, None, seconds, model.warnings, shown)
+        made = spade.synthetic_images(model, inputs.labelled, inputs.seed, labels)
+        return _with_images(inputs, made, seconds, model.warnings)
 
     return Arm(description, prepare, joins="images", control="light")
 
@@ -91,6 +88,13 @@ def rhvae_arm(inputs: ArmInputs) -> ArmTraining:
     """Subjects drawn near the run's labelled ones, in a learned Riemannian latent space."""
     folder = inputs.shared / "rhvae"
     made = synthetic_subjects(*inputs.at(folder), progress=inputs.progress)
-    shown = spade.with_synthetic(inputs.labelled, made)
+    return _with_images(inputs, made, model_seconds(folder))
+
+
+def _with_images(
+    inputs: ArmInputs, made: ArraySource, seconds: float, warnings: tuple[str, ...] = ()
+) -> ArmTraining:
+    """Real subjects and made ones, with the preset that arms of images have unless joined."""
     settings = {"augment.preset": "light", "augment.synthesis_probability": 0.0}
-    return ArmTraining(settings, None, model_seconds(folder), source=shown)
+    shown = spade.with_synthetic(inputs.labelled, made)
+    return ArmTraining(settings, None, seconds, warnings, shown)

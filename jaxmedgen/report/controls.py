@@ -14,6 +14,9 @@ from jaxmedgen.metrics import statistics
 from jaxmedgen.report import formats
 from jaxmedgen.report.results import AblationResults, score_matrix
 
+NAMED = 6
+"""So many differences at most are told in the answer; a table has them all."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Added:
@@ -48,9 +51,18 @@ def added_by_models(results: AblationResults) -> tuple[Added, ...]:
 
 
 def sentence(added: Sequence[Added]) -> str:
-    """What the models add, for the answer; empty where nothing is compared."""
+    """What the models add, for the answer; empty where nothing is compared.
+
+    More than `NAMED` comparisons are counted.
+    """
     if not added:
         return ""
+    if len(added) > NAMED:
+        gaining = [row.arm for row in added if row.difference.interval.low > 0]
+        return (
+            f"Against the same augmentation without the model {len(gaining)} of {len(added)} gain "
+            f"(95 % interval above 0, not corrected){': ' if gaining else ''}{', '.join(gaining)}."
+        )
     several = len({row.budget for row in added}) > 1
     parts = [
         f"{row.arm} {formats.difference(row.difference)} over {row.control}"

@@ -22,6 +22,9 @@ from jaxmedgen.report.results import AblationResults, score_matrix
 
 ALPHA = 0.05
 
+NAMED = 5
+"""Arms beside the best one whose gains the answer tells; a table has them all."""
+
 FEW_CASES = 10
 """Below this many cases bootstrap intervals cover the truth clearly less often than they claim."""
 
@@ -193,7 +196,10 @@ def _answer(results: AblationResults, rows: Sequence[ArmResult]) -> str:
                 f"{first.score.mean:.3f} ({_gain(first)})"
             )
             if better[1:]:
-                text += "; also better: " + ", ".join(f"{r.arm} ({_gain(r)})" for r in better[1:])
+                named = [f"{r.arm} ({_gain(r)})" for r in better[1 : 1 + NAMED]]
+                if better[1 + NAMED :]:
+                    named.append(f"and {len(better) - 1 - NAMED} more in the table")
+                text += "; also better: " + ", ".join(named)
             sentences.append(text + ".")
         if worse:
             text = ", ".join(f"{r.arm} ({_gain(r)})" for r in worse)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmedgen.experiments.arms import select_arms
-from jaxmedgen.report.controls import added_by_models, missing_controls
+from jaxmedgen.report.controls import added_by_models, missing_controls, sentence
 from jaxmedgen.report.page import write_report
 from jaxmedgen.report.summary import summarise
 
@@ -36,6 +36,16 @@ def test_the_page_has_a_table_of_what_models_add(study, tmp_path):
     assert "What the models add" in page and "Without the model" in page
     plain = dataclasses.replace(study, controls={})
     assert "What the models add" not in write_report(plain, tmp_path / "report.html").read_text()
+
+
+def test_many_comparisons_are_counted(study):
+    (added,) = added_by_models(study)
+    gain = dataclasses.replace(
+        added.difference, interval=dataclasses.replace(added.difference.interval, low=0.01)
+    )
+    better = dataclasses.replace(added, arm="best", difference=gain)
+    text = sentence((added,) * 6 + (better,))
+    assert "1 of 7 gain (95 % interval above 0, not corrected): best." in text
 
 
 def test_missing_controls_are_named():

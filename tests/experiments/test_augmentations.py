@@ -4,7 +4,7 @@ import pytest
 
 from jaxmedgen.experiments.arms import ARMS as KNOWN
 from jaxmedgen.experiments.reproductions import augmentations
-from jaxmedgen.report.results import AblationResults, Run
+from tests.experiments.made_up import study
 
 GAINS = {  # arm: gain on pose, intensity, both
     "nnunet3d": (0.1, 0.1, 0.1),
@@ -16,26 +16,15 @@ GAINS = {  # arm: gain on pose, intensity, both
 
 
 def _results():
-    runs = []
-    for arm in augmentations.ARMS:
-        for seed in range(2):
-            scores = {}
-            for group, gain in zip(augmentations.GROUPS, GAINS.get(arm, (0.0, 0.0, 0.0))):
-                for case in range(6):
-                    dice = 0.5 + 0.02 * case + 0.01 * seed + gain
-                    scores[f"{group}-{case:05d}"] = {"lesion": {"dice": dice}}
-            runs.append(Run(arm, 6, seed, 1.0, 0.0, scores))
-    return AblationResults(
-        title="",
-        dataset="",
-        class_names=("background", "lesion"),
-        spacing=(1.0, 1.0),
-        arms={arm: "" for arm in augmentations.ARMS},
-        reference_arm="none",
-        budgets=(6,),
-        seeds=(0, 1),
-        runs=tuple(runs),
-    )
+    def scores(arm, budget, seed):
+        gains = zip(augmentations.GROUPS, GAINS.get(arm, (0.0, 0.0, 0.0)))
+        return {
+            f"{group}-{case:05d}": {"lesion": {"dice": 0.5 + 0.02 * case + 0.01 * seed + gain}}
+            for group, gain in gains
+            for case in range(6)
+        }
+
+    return study(augmentations.ARMS, scores, ("lesion",))
 
 
 def test_claims_are_read_group_by_group():

@@ -14,28 +14,16 @@ from jaxmedgen.experiments.arms import ArmInputs
 from jaxmedgen.experiments.reproductions.gcnn import parts, pose, sizes, textures, truncated
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.ops.groups import act_on_image
-from jaxmedgen.report.results import AblationResults, Run
+from tests.experiments.made_up import study
 
 
 def results(arms, budgets, seeds, cases, dice):
     """Made-up results: ``dice(arm, budget, seed, case)``."""
-    runs = [
-        Run(arm, n, seed, 1.0, 0.0, {c: {"bar": {"dice": dice(arm, n, seed, c)}} for c in cases})
-        for arm in arms
-        for n in budgets
-        for seed in range(seeds)
-    ]
-    return AblationResults(
-        title="",
-        dataset="",
-        class_names=("background", "bar"),
-        spacing=(1.0,) * 3,
-        arms={arm: "" for arm in arms},
-        reference_arm=next(iter(arms)),
-        budgets=budgets,
-        seeds=tuple(range(seeds)),
-        runs=tuple(runs),
-    )
+
+    def scores(arm, n, seed):
+        return {case: {"bar": {"dice": dice(arm, n, seed, case)}} for case in cases}
+
+    return study(arms, scores, ("bar",), budgets, seeds)
 
 
 def test_dice_by_turn_sees_what_a_network_makes_of_turned_volumes():

@@ -5,33 +5,28 @@ from jaxmedgen.experiments.arms import select_arms
 from jaxmedgen.experiments.reproductions import it_vae_augmentation as study
 from jaxmedgen.experiments.reproductions import it_vae_factors as factors
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.report.results import AblationResults, Run
+from tests.experiments.made_up import study as made_up
 
 
 def results(gains):
     """Made-up scores of three classes: 0.5 with a little of each case, and an arm's gain."""
-    cases = [f"case{k}" for k in range(4)]
 
-    def score(arm, k):
-        value = {"dice": 0.5 + gains.get(arm, 0.0) + 0.001 * k}
-        return {"brain": {"dice": 0.9}, "ventricle": value, "lesion": value}
+    def scores(arm, budget, seed):
+        found = {}
+        for k in range(4):
+            value = {"dice": 0.5 + gains.get(arm, 0.0) + 0.001 * k}
+            found[f"case{k}"] = {"brain": {"dice": 0.9}, "ventricle": value, "lesion": value}
+        return found
 
-    runs = [
-        Run(arm, study.LABELLED, seed, 10.0, 30.0 if "vae" in arm else 0.0,
-            {case: score(arm, k) for k, case in enumerate(cases)})
-        for arm in study.ARMS
-        for seed in range(2)
-    ]  # fmt: skip
-    return AblationResults(
-        title="",
-        dataset="",
-        class_names=("background", "brain", "ventricle", "lesion"),
-        spacing=(1.0, 1.0),
-        arms={arm: "" for arm in study.ARMS},
-        reference_arm="none",
-        budgets=(study.LABELLED,),
-        seeds=(0, 1),
-        runs=tuple(runs),
+    def generator_seconds(arm):
+        return 30.0 if "vae" in arm else 0.0
+
+    return made_up(
+        study.ARMS,
+        scores,
+        ("brain", "ventricle", "lesion"),
+        (study.LABELLED,),
+        generator_seconds=generator_seconds,
     )
 
 

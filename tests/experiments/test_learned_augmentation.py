@@ -2,30 +2,25 @@ import numpy as np
 
 from jaxmedgen.experiments.arms import select_arms
 from jaxmedgen.experiments.reproductions import learned_augmentation as claims
-from jaxmedgen.report.results import AblationResults, Run
+from tests.experiments.made_up import study
 
 CASES = tuple(f"{group}-{k}" for group in claims.GROUPS for k in range(4))
 
 
 def results(gains):
     """Made-up scores: 0.5, with a little of each case, and an arm's gain."""
-    runs = [
-        Run(arm, claims.BUDGET, seed, 10.0, 30.0 if arm in claims.LEARNED else 0.0,
-            {case: {"lesion": {"dice": 0.5 + gains.get(arm, 0.0) + 0.001 * k}}
-             for k, case in enumerate(CASES)})
-        for arm in claims.ARMS
-        for seed in range(2)
-    ]  # fmt: skip
-    return AblationResults(
-        title="",
-        dataset="",
-        class_names=("background", "lesion"),
-        spacing=(1.0, 1.0),
-        arms={arm: "" for arm in claims.ARMS},
-        reference_arm="none",
-        budgets=(claims.BUDGET,),
-        seeds=(0, 1),
-        runs=tuple(runs),
+
+    def scores(arm, budget, seed):
+        return {
+            case: {"lesion": {"dice": 0.5 + gains.get(arm, 0.0) + 0.001 * k}}
+            for k, case in enumerate(CASES)
+        }
+
+    def generator_seconds(arm):
+        return 30.0 if arm in claims.LEARNED else 0.0
+
+    return study(
+        claims.ARMS, scores, ("lesion",), (claims.BUDGET,), generator_seconds=generator_seconds
     )
 
 

@@ -12,44 +12,32 @@ from jaxmedgen.experiments.arms import ARMS
 from jaxmedgen.experiments.paddit_arm import Model
 from jaxmedgen.experiments.reproductions import paddit
 from jaxmedgen.experiments.reproductions.population import arms, chains
-from jaxmedgen.report.results import AblationResults, Run
+from tests.experiments.made_up import study
 
 GAINS = {"paddit": (0.1, 0.04), "paddit-generic": (0.09, -0.01)}  # lesion, ventricle
 
 
 def results():
-    runs = []
-    for arm in paddit.CORE:
-        for seed in range(5):
-            lesion, ventricle = GAINS.get(arm, (0.0, 0.0))
-            if arm == "paddit" and seed < 2:
-                lesion = 0.085  # worse than generic in two seeds of five
-            scores = {}
-            for case in range(6):
-                part = {"lesion": 0.5 + lesion, "ventricle": 0.8 + ventricle + 0.002 * case}
-                scores[f"case-{case}"] = {
-                    name: {
-                        "dice": dice,
-                        "lesion_f1": 0.5,
-                        "lesion_recall": 0.5,
-                        "hd95": 2.0,
-                        "prediction_size": 80.0,
-                        "reference_size": 100.0,
-                    }
-                    for name, dice in part.items()
-                }
-            runs.append(Run(arm, 6, seed, 1.0, 30.0, scores))
-    return AblationResults(
-        title="",
-        dataset="",
-        class_names=("background", "ventricle", "lesion"),
-        spacing=(1.0, 1.0),
-        arms={arm: "" for arm in paddit.CORE},
-        reference_arm="none",
-        budgets=(6,),
-        seeds=tuple(range(5)),
-        runs=tuple(runs),
-    )
+    def scores(arm, budget, seed):
+        lesion, ventricle = GAINS.get(arm, (0.0, 0.0))
+        if arm == "paddit" and seed < 2:
+            lesion = 0.085  # worse than generic in two seeds of five
+        other = {
+            "lesion_f1": 0.5,
+            "lesion_recall": 0.5,
+            "hd95": 2.0,
+            "prediction_size": 80.0,
+            "reference_size": 100.0,
+        }
+        return {
+            f"case-{case}": {
+                "lesion": {"dice": 0.5 + lesion, **other},
+                "ventricle": {"dice": 0.8 + ventricle + 0.002 * case, **other},
+            }
+            for case in range(6)
+        }
+
+    return study(paddit.CORE, scores, ("ventricle", "lesion"), seeds=5)
 
 
 def test_gains_are_judged_class_by_class_and_seed_by_seed():

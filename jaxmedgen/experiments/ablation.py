@@ -110,6 +110,7 @@ def _execute(
     cache: pathlib.Path | None,
 ) -> None:
     """One run: prepare the arm, train, score, write ``scores.json`` last of all."""
+    began = time.perf_counter()
     folder = scores_path(workdir, arm, budget, seed).parent
     folder.mkdir(parents=True, exist_ok=True)
     chosen = labelled_subjects(study.sources, budget, seed)
@@ -172,6 +173,7 @@ def _execute(
             "labelled": [study.sources.train.info.case_names[i] for i in chosen],
             "seconds": time.perf_counter() - started,
             "augmenter_seconds": augmenter_seconds,
+            "wall_seconds": time.perf_counter() - began,
             "warnings": training.warnings,
             "scores": {r.case: r.scores for r in scored},
             **fit,

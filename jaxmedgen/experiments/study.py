@@ -100,7 +100,7 @@ def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
         environment=describe_environment(),
         command=study.command,
         revision=str(describe_environment()["revision"]),
-        total_seconds=float(sum(r.seconds + r.augmenter_seconds for r in runs)),
+        total_seconds=float(sum(_wall_seconds(run) for run in runs)),
     )
 
 
@@ -153,7 +153,14 @@ def _read_run(path: pathlib.Path, arm: str, budget: int, seed: int) -> Run:
         warnings=tuple(stored["warnings"]),
         training_dice=stored.get("training_dice"),
         ece=stored.get("ece"),
+        wall_seconds=stored.get("wall_seconds"),
     )
+
+
+def _wall_seconds(run: Run) -> float:
+    """Runs of before it was measured: as if each had trained its own model."""
+    both = run.seconds + run.augmenter_seconds
+    return both if run.wall_seconds is None else run.wall_seconds
 
 
 def scores_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> pathlib.Path:

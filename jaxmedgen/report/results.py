@@ -38,6 +38,8 @@ class Run:
         warnings: one line each, shown on the page.
         training_dice: mean Dice of the training cases; None where it was not measured.
         ece: expected calibration error of the test cases; None likewise.
+        wall_seconds: that the run took in its study, which is less than both times above where an
+            arm before it had trained the model; None where it was not measured.
     """
 
     arm: str
@@ -50,6 +52,7 @@ class Run:
     warnings: tuple[str, ...] = ()
     training_dice: float | None = None
     ece: float | None = None
+    wall_seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -245,7 +248,7 @@ def _decode_run(run: dict[str, Any]) -> Run:
     run["warnings"] = tuple(run["warnings"])
     for name in ("seconds", "augmenter_seconds"):
         run[name] = float(run[name])
-    for name in ("training_dice", "ece"):
+    for name in ("training_dice", "ece", "wall_seconds"):
         run[name] = None if run.get(name) is None else float(run[name])
     return Run(**run)
 

@@ -69,7 +69,7 @@ def stamps(workdir):
 
 
 def without_times(run):
-    return dataclasses.replace(run, seconds=0.0, augmenter_seconds=0.0)
+    return dataclasses.replace(run, seconds=0.0, augmenter_seconds=0.0, wall_seconds=0.0)
 
 
 def test_every_run_is_scored_on_the_same_cases(study, finished):
@@ -125,7 +125,8 @@ def test_an_arm_of_ones_own_is_added(study, finished):
 
     def prepare(inputs):
         seen.append(inputs)
-        return ArmTraining({"optimizer.learning_rate": 1e-4}, augmentation=brighten)
+        changes = {"optimizer.learning_rate": 1e-4}
+        return ArmTraining(changes, augmentation=brighten, seconds=1e5)  # as if trained before
 
     arms = {**study.arms, "own": Arm("brighter", prepare)}
     grown = dataclasses.replace(study, arms=arms, seeds=1)
@@ -135,6 +136,9 @@ def test_an_arm_of_ones_own_is_added(study, finished):
     assert {(r.arm, r.seed) for r in added.runs} == {("none", 0), ("light", 0), ("own", 0)}
     kept = {(r.arm, r.seed): r for r in results.runs}
     assert all(run == kept[run.arm, run.seed] for run in added.runs if run.arm != "own")
+    (own,) = (run for run in added.runs if run.arm == "own")
+    assert own.augmenter_seconds == 1e5 and 0 < own.seconds < own.wall_seconds < 1e5
+    assert added.total_seconds == pytest.approx(sum(run.wall_seconds for run in added.runs))
     (inputs,) = seen
     assert inputs.labelled.info.case_names == tuple(
         study.sources.train.info.case_names[i] for i in labelled_subjects(study.sources, 2, 0)

@@ -1,5 +1,6 @@
 """Optimisers from settings: clipping, Adam(W) / AMSGrad / SGD, and the learning-rate schedule."""
 
+import jax.numpy as jnp
 import optax
 
 SCHEDULES = ("constant", "cosine", "poly", "linear", "half_linear")
@@ -57,7 +58,7 @@ def optimizer(
     """An optax chain: clipping by global norm, then the optimiser.
 
     Args:
-        kind: ``adam``, ``amsgrad``, ``adamw`` or ``sgd`` (Nesterov).
+        kind: ``adam``, ``amsgrad`` (as PyTorch has it), ``adamw`` or ``sgd`` (Nesterov).
         learning_rate: number or schedule.
         clip_norm: largest global gradient norm, None for no clipping.
         weight_decay: decoupled decay (adamw), or L2 added to the gradient (the others).
@@ -69,7 +70,7 @@ def optimizer(
         ValueError: unknown kind.
     """
     if kind in ("adam", "amsgrad"):
-        make = optax.adam if kind == "adam" else optax.amsgrad
+        make = optax.adam if kind == "adam" else _amsgrad
         main = make(learning_rate, b1=b1, b2=b2)
         if weight_decay:
             main = optax.chain(optax.add_decayed_weights(weight_decay), main)
@@ -83,3 +84,19 @@ def optimizer(
     else:
         raise ValueError(f"unknown optimizer '{kind}': choose one of {', '.join(OPTIMIZERS)}")
     return main if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), main)
+
+
+def _amsgrad(
+    learning_rate: optax.ScalarOrSchedule, *, b1: float, b2: float
+) -> optax.GradientTransformation:
+    """AMSGrad whose maximum runs over the second moment before its bias is corrected.
+
+    So does PyTorch, with which published results were made. The maximum over corrected moments,
+    optax's default, is never below the first gradient's square, which is often the largest of a
+    training and would divide all later steps.
+    """
+    return optax.chain(
+        optax.scale_by_amsgrad(b1=b1, b2=b2, bias_correction_nu=False),
+        optax.scale_by_schedule(lambda count: jnp.sqrt(1 - b2 ** (count + 1.0))),
+        optax.scale_by_learning_rate(learning_rate),
+    )

@@ -88,16 +88,16 @@ def get_config(argument: str = "") -> ConfigDict:
         switch = "layer" if brains or own else "adaptive"
     width = 2 if arm == "wide" else 1
     features = (16, 32, 64, 128, 256, 512) if deep else (32, 64, 128, 256, 512)
-    discriminator = (64, 128, 256, 512) if deep else (128, 256, 512)
+    discriminator = (64, 128, 256, 512) if brains or own else (128, 256, 512)
     if small:
         features, discriminator = (8, 16, 32, 64), (16, 32, 64)
-    train = {"glyphs": 4000, "hemispheres": 24 if small else 168, "findings": 0}.get(
+    train = {"glyphs": 4000, "hemispheres": 24 if small else 228, "findings": 0}.get(
         kind, 4000 if small else 59500
     )
     # Images of digits; patients of the others.
     validation, test = (100, 500) if small else (500, 10_000)
     if brains or own:
-        validation, test = (4, 8) if small else (21, 21)
+        validation, test = (4, 8) if small else (28, 29)
     return ConfigDict(
         {
             "system": "jaxmedgen.systems.translation.genseg",
@@ -121,7 +121,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 "train_contrast": "",
                 "test_contrast": "t2",
                 "shape": shape,
-                "spacing": "fit",
+                # BraTS' voxels: hemispheres fill as much of their images as published ones.
+                "spacing": (1.0, 1.0, 1.0) if brains and not small else "fit",
                 "crop_to_nonzero": True,
                 # Hemispheres are scaled when they are cut, by all channels jointly as published.
                 # Decoders end in tanh: images must lie within [-1, 1].
@@ -147,7 +148,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "glyph": 18 if glyphs else 28,
                 "domains": 2 if arm == "multi_domain" and not (brains or own) else 1,
                 # Hemispheres, cut from volumes (right, anterior, superior).
-                "volume": (2 * shape[1], shape[0], 32 if small else 128) if brains else (),
+                "volume": (2 * shape[1], shape[0], 32 if small else 155) if brains else (),
                 "finding": (),  # label values of the lesion; () is the last class
                 "sick": 0.01,  # least share of the brain
                 "brain": 0.25,  # least share of the image

@@ -88,9 +88,9 @@ class Decoder(nn.Module):
             self.shortcuts = nn.ModuleList(
                 Conv(weights, f"{name}/shortcut{i}") for i in range(1, levels)
             )
-        norms = [weights[f"{name}/norm{i}/{part}"] for i in range(levels + 1) for part in PARTS]
+        norms = [weights[f"{name}/norm{i}/{part}0"] for i in range(levels + 1) for part in PARTS]
         self.norms = nn.ModuleList(
-            LayerNorm(scale[0], bias[0]) for scale, bias in zip(norms[::2], norms[1::2])
+            LayerNorm(scale, bias) for scale, bias in zip(norms[::2], norms[1::2])
         )
         self.last, self.image = (Conv(weights, f"{name}/{n}") for n in ("last", "image"))
         self.perceptron = None

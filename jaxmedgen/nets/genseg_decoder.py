@@ -28,6 +28,8 @@ Switch = Literal["layer", "instance", "adaptive"]
 class SwitchedNorm(nn.Module):
     """A normalisation with one scale and one bias a channel for each of several modes.
 
+    Each mode has arrays of its own: `train.idle.hold_idle` keeps those that a step does not use.
+
     Attributes:
         modes: how many.
         kind: ``layer`` (MUNIT's, over space and channels) or ``instance``.
@@ -42,8 +44,13 @@ class SwitchedNorm(nn.Module):
     def __call__(self, x: Float[Array, "b *s c"], mode: Int[Array, " b"]) -> Float[Array, "b *s c"]:
         """Normalised images; `mode` of each sample."""
         c = x.shape[-1]
-        scale = self.param("scale", nn.initializers.uniform(1.0), (self.modes, c), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.modes, c), jnp.float32)
+        uniform, zeros = nn.initializers.uniform(1.0), nn.initializers.zeros
+        scale, bias = (
+            jnp.stack(
+                [self.param(f"{name}{m}", start, (c,), jnp.float32) for m in range(self.modes)]
+            )
+            for name, start in (("scale", uniform), ("bias", zeros))
+        )
         over_space = (x.shape[0], *[1] * (x.ndim - 2), c)
         if self.modes > 1:
             # A product with one-hot rows gathers the table without a scatter on the way back.

@@ -129,13 +129,15 @@ def test_long_skips_let_through_what_they_should(skips):
 def test_a_switched_norm_has_parameters_a_mode():
     x = jax.random.normal(jax.random.key(0), (3, 5, 4, 2)) * 3 + 1
     params = {
-        "scale": jnp.array([[1.0, 2.0], [3.0, 4.0]]),
-        "bias": jnp.array([[0.0, 1.0], [5.0, 6.0]]),
+        "scale0": jnp.array([1.0, 2.0]),
+        "scale1": jnp.array([3.0, 4.0]),
+        "bias0": jnp.array([0.0, 1.0]),
+        "bias1": jnp.array([5.0, 6.0]),
     }
     found = SwitchedNorm(2).apply({"params": params}, x, jnp.array([0, 1, 0]))
     for i, mode in enumerate((0, 1, 0)):
         plain = (x[i] - x[i].mean()) / (np.std(x[i], ddof=1) + 1e-5)
-        expected = plain * params["scale"][mode] + params["bias"][mode]
+        expected = plain * params[f"scale{mode}"] + params[f"bias{mode}"]
         np.testing.assert_allclose(found[i], expected, atol=1e-5)
 
 

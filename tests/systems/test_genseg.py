@@ -179,6 +179,11 @@ def test_weights_follow_the_stages():
     assert [float(w["adversarial"]) for w in found] == [0, 0, 3, 3, 0, 0]
     assert [float(w["segmentation"]) for w in found] == [0, 0, 0, 1, 1, 1]
     assert weights_at((Stage(0, Weights()),), 3)["segmentation"] == 0.01
+    own = four_stages(100, Weights(image=20.0, information=0.1, place=10.0))
+    found = [weights_at(own, step) for step in (24, 49, 74, 99)]
+    for name, values in (("image", [1, 20, 20, 0]), ("place", [0, 10, 10, 0])):
+        assert [float(w[name]) for w in found] == values
+    assert [round(float(w["information"]), 6) for w in found] == [0, 0.1, 0.1, 0]
 
 
 VARIANTS = {

@@ -47,7 +47,7 @@ def parts(config: Any, info: DatasetInfo) -> dict[str, Any]:
     )
     separate = _segmenter(net, classes, shared) if net.separate else None
     weights = Weights(**dict(loss.weights))
-    stages = four_stages(config.steps) if loss.staged else (Stage(0, weights),)
+    stages = four_stages(config.steps, weights) if loss.staged else (Stage(0, weights),)
     if loss.weight_sum:
         stages = tuple(s._replace(weights=s.weights.rescaled(loss.weight_sum)) for s in stages)
     players = ["generator", "discriminator"]
@@ -176,8 +176,6 @@ def _check(config: Any, classes: int) -> None:
         raise ValueError("net.separate: with several domains the residual decoder segments")
     if not net.split and (net.domains > 1 or loss.weights.information or loss.reversal):
         raise ValueError("net.split=False has no unique part: no domains, information or reversal")
-    if loss.staged and loss.weights.place:
-        raise ValueError("loss.weights.place: the four stages have no such term; set it to 0")
     if loss.gan not in KINDS:
         raise ValueError(f"loss.gan='{loss.gan}': choose one of {', '.join(KINDS)}")
     if loss.cycle not in ("apa", "pap"):

@@ -61,18 +61,23 @@ class Stage(NamedTuple):
     weights: Weights
 
 
-AUTOENCODE = Weights(1.0, 0.0, 0.0, 0.0, 0.0)
-TRANSLATE = Weights(segmentation=0.0)
-ALL = Weights(segmentation=1.0)
-SEGMENT = Weights(0.0, 0.0, 0.0, 0.0, 1.0)
+_NOTHING = Weights(**dict.fromkeys((f.name for f in dataclasses.fields(Weights)), 0.0))
+AUTOENCODE = dataclasses.replace(_NOTHING, image=1.0)
+SEGMENT = dataclasses.replace(_NOTHING, segmentation=1.0)
 
 
-def four_stages(steps: int) -> tuple[Stage, ...]:
+def four_stages(steps: int, weights: Weights = Weights()) -> tuple[Stage, ...]:
     """Autoencoding, then translation, then all terms, then segmentation: a quarter each.
 
     For skips by pooling places, and for a separate segmentation decoder.
+
+    Args:
+        steps: of the whole training.
+        weights: of translation, in the second and third quarter. Segmentation has 1 where it has
+            any, as published.
     """
-    parts = (AUTOENCODE, TRANSLATE, ALL, SEGMENT)
+    translate = dataclasses.replace(weights, segmentation=0.0)
+    parts = (AUTOENCODE, translate, dataclasses.replace(weights, segmentation=1.0), SEGMENT)
     return tuple(Stage(i * steps // len(parts), weights) for i, weights in enumerate(parts))
 
 

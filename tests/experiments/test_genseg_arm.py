@@ -163,7 +163,8 @@ def test_the_largest_task_is_run_if_it_is_asked_for(tmp_path, monkeypatch):
 def test_the_published_task_of_128_has_its_data(tmp_path, monkeypatch):
     """As the sheet gives them; digits as many as there are, fewer on a processor."""
     for available, train, test in ((70_000, 59_500, 10_000), (10_000, 8000, 1000)):
-        monkeypatch.setattr(digits, "read_digits", lambda _: (None, np.zeros(available)))
+        found = (None, np.zeros(available))
+        monkeypatch.setattr(digits, "read_digits", lambda _, found=found: found)
         asked = Options(tmp_path, data="mnist", parts=("large",))
         data = digits.configured(asked, "gpu", "large", "autoencoder", 0).data
         assert (data.train, data.validation, data.test) == (train, 500, test)

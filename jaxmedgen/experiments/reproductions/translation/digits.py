@@ -21,8 +21,8 @@ from jaxmedgen.train.environment import write_json
 
 STEPS = 2500
 BATCH = 16
-DIGIT_STEPS = 4000
-LARGE_STEPS = 2000
+DIGIT_STEPS = 3000
+LARGE_STEPS = 1500
 """Of the tasks of 48^2 and 128^2 on a processor, where a step takes 0.37 and 2.2 s of a core."""
 
 MNIST = 70_000

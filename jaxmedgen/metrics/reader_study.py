@@ -30,8 +30,16 @@ class ReaderScore:
     p_value: float
 
 
-def score_reader(says_real: Bool[np.ndarray, " n"], is_real: Bool[np.ndarray, " n"]) -> ReaderScore:
+def score_reader(
+    says_real: Bool[np.ndarray, " n"], is_real: Bool[np.ndarray, " n"], *, pairs: bool = False
+) -> ReaderScore:
     """Scores one reader's yes-or-no answers.
+
+    Args:
+        says_real: that the image is real, or of a pair the left one.
+        is_real: whether it is.
+        pairs: one of two images was to be chosen. Two images give sqrt(2) times as much to go by,
+            and d' is divided by it, so that it is the same measure (Macmillan & Creelman, 2005).
 
     Raises:
         ValueError: no answers, unequal lengths, or images of one kind only.
@@ -50,7 +58,8 @@ def score_reader(says_real: Bool[np.ndarray, " n"], is_real: Bool[np.ndarray, " 
         Interval(
             right / len(is_real), float(interval.low), float(interval.high), len(is_real), "exact"
         ),
-        float(scipy.stats.norm.ppf(hits) - scipy.stats.norm.ppf(false_alarms)),
+        float(scipy.stats.norm.ppf(hits) - scipy.stats.norm.ppf(false_alarms))
+        / (math.sqrt(2) if pairs else 1.0),
         float(test.pvalue),
     )
 

@@ -62,6 +62,18 @@ def test_reader_scores():
     assert perfect.accuracy.mean == 1 and perfect.sensitivity_index > 3
 
 
+def test_pairs_and_single_images_have_the_same_sensitivity_index():
+    """Readers who see real images one deviation above generated ones."""
+    rng = np.random.default_rng(0)
+    real = rng.permutation(40_000) < 20_000
+    single = score_reader(rng.normal(real, 1) > 0.4, real)
+    left, right = rng.normal(real, 1), rng.normal(~real, 1)
+    pairs = score_reader(left > right, real, pairs=True)
+    assert single.sensitivity_index == pytest.approx(1, abs=0.05)
+    assert pairs.sensitivity_index == pytest.approx(1, abs=0.05)
+    assert pairs.accuracy.mean > single.accuracy.mean
+
+
 def test_fleiss_kappa_of_the_textbook_example():
     """Fleiss' kappa of ten subjects, fourteen raters, five categories: 0.210."""
     counts = np.array([[0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0],

@@ -1,7 +1,8 @@
 """Blinded reader studies: sheets to fill in, and their scores.
 
 Half of the images are real, half synthetic, in an order of their own for every reader; file names
-tell nothing. Readers answer either which of a pair is real (two-alternative forced choice) or how
+tell nothing. All readers see the same pairs, half of them with the real image on the left.
+Readers answer either which of a pair is real (two-alternative forced choice) or how
 real one image looks, from 1 (surely synthetic) to 5 (surely real). The key stays with the one who
 scores.
 """
@@ -59,6 +60,8 @@ def write_sheets(
     rng = np.random.default_rng(seed)
     chosen = [s[np.sort(rng.permutation(len(s))[:count])] for s in (real, synthetic)]
     planes = grey_planes(np.concatenate(chosen)[..., 0])
+    partners = rng.permutation(count)
+    left = rng.permutation(count) < (count + int(rng.integers(2))) // 2
     key: dict[str, Any] = {"design": design, "count": count, "readers": {}}
     for number in range(readers):
         name = f"reader{number + 1}"
@@ -68,7 +71,6 @@ def write_sheets(
             truth = [bool(i < count) for i in order]
             items = [int(i) for i in order]
         else:
-            partners, left = rng.permutation(count), rng.random(count) < 0.5
             order = rng.permutation(count)
             shown = [
                 montage([planes[i], planes[count + partners[i]]][:: 1 if left[i] else -1], gap=12)
@@ -108,11 +110,10 @@ def score_sheets(folder: pathlib.Path) -> Mapping[str, Any]:
             raise ValueError(f"{folder / name}: {len(answers)} answers for {len(truth)} images")
         undecided = answers == 0
         says_real = np.where(undecided, ~truth, answers > 0)
-        scores[name] = score_reader(says_real, truth)
+        scores[name] = score_reader(says_real, truth, pairs=key["design"] == "pairs")
         # The same item has another place in every reader's order.
         order = np.argsort(sheet["items"])
-        right = says_real == truth
-        agreement.append((right if key["design"] == "pairs" else says_real)[order].astype(int))
+        agreement.append(says_real[order].astype(int))
     if not scores:
         raise ValueError(f"no sheet in {folder} is filled in: write answers into answers.csv")
     kappa = fleiss_kappa(np.stack(agreement)) if len(agreement) > 1 else float("nan")

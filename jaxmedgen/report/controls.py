@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxmedgen.metrics import statistics
 from jaxmedgen.report import formats
-from jaxmedgen.report.results import AblationResults, score_matrix
+from jaxmedgen.report.results import AblationResults, patient_matrix
 
 NAMED = 6
 """So many differences at most are told in the answer; a table has them all."""
@@ -42,7 +42,7 @@ def added_by_models(results: AblationResults) -> tuple[Added, ...]:
         for arm, control in results.controls.items():
             if control not in results.arms or control == results.reference_arm:
                 continue
-            ours, theirs = (score_matrix(results, name, budget) for name in (arm, control))
+            ours, theirs = (patient_matrix(results, name, budget) for name in (arm, control))
             shared = np.isfinite(ours).any(axis=0) & np.isfinite(theirs).any(axis=0)
             if shared.any():
                 difference = statistics.paired_difference(ours, theirs)

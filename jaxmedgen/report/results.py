@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from jaxmedgen.data.splits import patient_of
 from jaxmedgen.metrics import segmentation
 
 FORMAT = 1
@@ -159,6 +160,24 @@ def score_matrix(
             else:
                 matrix[i, j] = segmentation.foreground_mean(scores, metric)
     return matrix
+
+
+def patient_matrix(
+    results: AblationResults, arm: str, budget: int, metric: str = "dice", class_name: str = ""
+) -> Float[np.ndarray, "seeds patients"]:
+    """`score_matrix` with a column a patient, the mean of its cases: they are not independent.
+
+    The patient of a case is that of splits, `data.splits.patient_of`.
+    """
+    scores = score_matrix(results, arm, budget, metric, class_name)
+    patients = [patient_of(case) for case in results.cases]
+    names = dict.fromkeys(patients)
+    if len(names) == len(patients):
+        return scores
+    columns = [np.flatnonzero([p == name for p in patients]) for name in names]
+    known = [np.isfinite(scores[:, c]).sum(1) for c in columns]
+    sums = [np.nansum(scores[:, c], 1) for c in columns]
+    return np.stack([np.where(n > 0, s / np.maximum(n, 1), np.nan) for s, n in zip(sums, known)], 1)
 
 
 def save_results(results: AblationResults, folder: pathlib.Path | str) -> pathlib.Path:

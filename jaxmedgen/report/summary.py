@@ -15,10 +15,11 @@ import rich.console
 import rich.table
 from jaxtyping import Float
 
+from jaxmedgen.data.splits import patient_of
 from jaxmedgen.metrics import statistics
 from jaxmedgen.report import formats
 from jaxmedgen.report.controls import Added, added_by_models, missing_controls, sentence
-from jaxmedgen.report.results import AblationResults, score_matrix
+from jaxmedgen.report.results import AblationResults, patient_matrix, score_matrix
 
 ALPHA = 0.05
 
@@ -99,9 +100,9 @@ def summarise(results: AblationResults) -> Summary:
     """
     rows = []
     for budget in results.budgets:
-        reference = score_matrix(results, results.reference_arm, budget)
+        reference = patient_matrix(results, results.reference_arm, budget)
         for arm in results.arms:
-            scores = score_matrix(results, arm, budget)
+            scores = patient_matrix(results, arm, budget)
             if not np.isfinite(scores).any():
                 continue
             rows.append(_row(results, arm, budget, scores, reference))
@@ -154,18 +155,18 @@ def _row(
     results: AblationResults,
     arm: str,
     budget: int,
-    scores: Float[np.ndarray, "s cases"],
-    reference: Float[np.ndarray, "r cases"],
+    scores: Float[np.ndarray, "s patients"],
+    reference: Float[np.ndarray, "r patients"],
 ) -> ArmResult:
     runs = results.select(arm, budget)
-    by_case = statistics.seed_mean(scores)
+    by_case = statistics.seed_mean(score_matrix(results, arm, budget))
     by_seed = [float(np.nanmean(row)) for row in scores if np.isfinite(row).any()]
     shared = np.isfinite(scores).any(axis=0) & np.isfinite(reference).any(axis=0)
     compare = arm != results.reference_arm and shared.any()
     return ArmResult(
         arm=arm,
         budget=budget,
-        score=statistics.mean_interval(by_case),
+        score=statistics.mean_interval(statistics.seed_mean(scores)),
         case_scores={c: float(s) for c, s in zip(results.cases, by_case) if not math.isnan(s)},
         seeds=len(runs),
         seed_sd=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else 0.0,
@@ -217,7 +218,10 @@ def _answer(results: AblationResults, rows: Sequence[ArmResult]) -> str:
         )
     cases = sorted({row.difference.interval.count for row in compared})
     seeds = sorted({row.seeds for row in compared})
-    return " ".join(sentences) + f" n = {_range(cases)} test cases, {_range(seeds)} seeds per arm."
+    unit = "test cases"
+    if len({patient_of(case) for case in results.cases}) < len(results.cases):
+        unit = "test patients"
+    return " ".join(sentences) + f" n = {_range(cases)} {unit}, {_range(seeds)} seeds per arm."
 
 
 def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int) -> list[str]:
@@ -236,6 +240,12 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
                 f"Bootstrap intervals from {fewest} cases tend to be too narrow: take them as a "
                 "lower bound of the uncertainty."
             )
+    patients = len({patient_of(case) for case in results.cases})
+    if patients < len(results.cases):
+        notes.append(
+            f"The {len(results.cases)} test cases are of {patients} patients: means, intervals and "
+            "tests are over patients, each with the mean of its cases."
+        )
     alone = missing_controls(tuple(results.arms), dict(results.controls))
     if alone:
         notes.append(alone)

@@ -43,6 +43,9 @@ def test_patients():
     assert splits.patient_of("sub-01_ses-2_T1w") == "sub-01"
     assert splits.patient_of("sub-01") == "sub-01"
     assert splits.patient_of("subject1_a") == "subject1_a"
+    for name in ("patient001_frame12", "patient001_ED", "patient001_frame01_z03", "patient001-ES"):
+        assert splits.patient_of(name) == "patient001"
+    assert splits.patient_of("case_z1x") == "case_z1x" and splits.patient_of("_ED") == "_ED"
     split = splits.train_test_split(
         ["a1", "a2", "b1", "b2"], test_count=1, patient=lambda name: name[0]
     )

@@ -26,6 +26,23 @@ def test_clear_gain_is_found(results):
     assert "gan" not in found.answer
 
 
+def test_cases_of_one_patient_count_once(results):
+    """Two sessions of each of five patients: their mean is the independent unit."""
+    names = {case: f"sub-{i // 2}_ses-{i % 2}" for i, case in enumerate(results.cases)}
+    runs = [
+        dataclasses.replace(run, scores={names[case]: s for case, s in run.scores.items()})
+        for run in results.runs
+    ]
+    found = summary_module.summarise(dataclasses.replace(results, runs=tuple(runs)))
+    row, each = found.find("affine", 2), summary_module.summarise(results).find("affine", 2)
+    assert row.difference.interval.count == 5 and len(row.case_scores) == 10
+    assert row.score.mean == pytest.approx(each.score.mean)
+    pairs = np.reshape(each.difference.differences, (5, 2)).mean(1)
+    np.testing.assert_allclose(row.difference.differences, pairs)
+    assert "n = 5 test patients" in found.answer
+    assert any("10 test cases are of 5 patients" in note for note in found.notes)
+
+
 def test_correction_covers_the_page(results):
     found = summary_module.summarise(results)
     compared = [row for row in found.rows if row.difference]

@@ -5,6 +5,8 @@ distance of feature vectors. Identical label maps in several styles and several 
 style are different kinds of variety: the synthetic set's own count of both goes with these numbers.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,7 @@ def pairwise_ms_ssim(
     images: Float[np.ndarray, "n *s c"],
     *,
     data_range: float | int,
+    window: int | Sequence[int] = 11,
     pairs: int = 200,
     seed: int = 0,
 ) -> Float[np.ndarray, " p"]:
@@ -42,6 +45,7 @@ def pairwise_ms_ssim(
     Args:
         images: the set.
         data_range: width of the full scale.
+        window: as in `image_quality.ssim`.
         pairs: how many; all where there are fewer.
         seed: of the pairs.
 
@@ -49,7 +53,7 @@ def pairwise_ms_ssim(
         ValueError: fewer than two images.
     """
     chosen = random_pairs(len(images), pairs, seed)
-    score = jax.jit(lambda a, b: ms_ssim(a, b, data_range=data_range))
+    score = jax.jit(lambda a, b: ms_ssim(a, b, data_range=data_range, window=window))
     found = []
     for start in range(0, len(chosen), _BATCH):
         part = chosen[start : start + _BATCH]

@@ -110,6 +110,11 @@ def count_scales(shape: Sequence[int], window: int | Sequence[int] = 11) -> int:
     )
 
 
+def fitting_window(shape: Sequence[int], window: int = 11) -> tuple[int, ...]:
+    """Sides of the window, smaller (and odd) on axes that are shorter: few thick slices."""
+    return tuple(min(window, n - (n + 1) % 2) for n in shape)
+
+
 def psnr(
     image: Float[Array, "b *s c"],
     reference: Float[Array, "b *s c"],

@@ -10,6 +10,7 @@ from jaxmedgen.metrics.diversity import mean_feature_distance, pairwise_ms_ssim,
 from jaxmedgen.metrics.image_quality import (
     WEIGHTS,
     count_scales,
+    fitting_window,
     mean_absolute_error,
     ms_ssim,
     normalized_cross_correlation,
@@ -150,6 +151,10 @@ def test_diversity_is_lower_for_equal_images():
     varied = rng.uniform(size=(8, 24, 24, 1)).astype(np.float32)
     same = np.repeat(varied[:1], 8, 0)
     assert pairwise_ms_ssim(same, data_range=1.0).min() > 0.999
+    thick = np.random.default_rng(1).uniform(size=(3, 16, 16, 6, 1)).astype(np.float32)
+    window = fitting_window(thick.shape[1:-1])
+    assert window == (11, 11, 5)
+    assert pairwise_ms_ssim(thick, data_range=1.0, window=window).max() < 0.5
     found = pairwise_ms_ssim(varied, data_range=1.0, pairs=20)
     assert len(found) == 20 and found.max() < 0.5
     assert len(random_pairs(5, 100)) == 10

@@ -75,7 +75,8 @@ def set_measures(
     """Level 3: every set against the real reference, in one extractor's features.
 
     Intervals are the value and 1.96 bootstrap deviations over subjects of the compared set; the
-    reference stays. Sets are cut to the size of the smallest, drawn at random.
+    reference stays. Neither the extrapolated FID nor the similarity of pairs has one. Sets are cut
+    to the size of the smallest, drawn at random.
 
     Args:
         reference: real images.
@@ -101,16 +102,36 @@ def set_measures(
         part = whole.take(np.sort(rng.permutation(len(whole))[:size]))
         features = extract(extractor.features, part.images)
         values = _distances(known, features, _SUBSETS["value"])
-        spread = _bootstrap(known, features, part.subjects, rng, resamples)
+        spread = _resampled(
+            lambda rows, f=features: (
+                _distances(known, f[rows], _SUBSETS["bootstrap"])
+                if len(rows) > _NEIGHBOURS
+                else {}
+            ),
+            part.subjects, rng, resamples,
+        )  # fmt: skip
         if extractor.probs is not None:
             probabilities = extract(extractor.probs, part.images)
             score = inception_score(probabilities, splits=min(10, size // 10 or 1), seed=seed)
-            values["inception_score"], spread["inception_score"] = score.mean, score.deviation
+            values["inception_score"] = score.mean
+
+            def score_of(rows, p=probabilities):
+                return {"inception_score": inception_score(p[rows], splits=1).mean}
+
+            spread |= _resampled(score_of, part.subjects, rng, resamples)
         values["fid_infinity"] = fid_infinity(known, features, seed=seed)
         if part.groups and reference.groups:
-            grouped = fid_by_group(known, features, reference.groups, part.groups)
-            values |= {f"fid {group}": value for group, value in grouped.items()}
-        similarity = pairwise_ms_ssim(part.images, data_range=data_range, seed=seed)
+            groups = np.asarray(part.groups)
+
+            def by_group(rows, features=features, groups=groups):
+                chosen = (features[rows], reference.groups, tuple(groups[rows]))
+                found = fid_by_group(known, *chosen)
+                return {f"fid {group}": value for group, value in found.items()}
+
+            values |= by_group(np.arange(size))
+            spread |= _resampled(by_group, part.subjects, rng, resamples)
+        window = image_quality.fitting_window(part.images.shape[1:-1])
+        similarity = pairwise_ms_ssim(part.images, data_range=data_range, window=window, seed=seed)
         values["pairwise_ms_ssim"] = float(similarity.mean())
         for metric, value in values.items():
             around = 1.96 * spread.get(metric, np.nan)
@@ -163,11 +184,16 @@ def pair_values(
     if len(generated) != len(real) or not len(real):
         raise ValueError(f"{len(generated)} generated and {len(real)} real images are no pairs")
 
+    scale = {
+        "data_range": data_range,
+        "window": image_quality.fitting_window(generated.shape[1:-1]),
+    }
+
     @jax.jit
     def score(x, y):
         return {
-            "ssim": image_quality.ssim(x, y, data_range=data_range),
-            "ms_ssim": image_quality.ms_ssim(x, y, data_range=data_range),
+            "ssim": image_quality.ssim(x, y, **scale),
+            "ms_ssim": image_quality.ms_ssim(x, y, **scale),
             "psnr": image_quality.psnr(x, y, data_range=data_range),
             "mae": image_quality.mean_absolute_error(x, y),
             "nmse": image_quality.normalized_mean_squared_error(x, y),
@@ -239,8 +265,8 @@ def _distances(real: np.ndarray, generated: np.ndarray, subsets: int) -> dict[st
     }
 
 
-def _bootstrap(real, generated, subjects, rng, resamples) -> dict[str, float]:
-    """Deviation of every distance over resampled subjects."""
+def _resampled(measure, subjects, rng, resamples) -> dict[str, float]:
+    """Deviation of measures ``rows -> values`` over resampled subjects."""
     if resamples < 2:
         return {}
     names = sorted(set(subjects))
@@ -248,10 +274,9 @@ def _bootstrap(real, generated, subjects, rng, resamples) -> dict[str, float]:
     found = []
     for _ in range(resamples):
         drawn = rng.choice(len(names), len(names))
-        rows = np.concatenate([of[names[i]] for i in drawn])
-        if len(rows) > _NEIGHBOURS:
-            found.append(_distances(real, generated[rows], _SUBSETS["bootstrap"]))
-    return {metric: float(np.std([f[metric] for f in found])) for metric in found[0]}
+        found.append(measure(np.concatenate([of[names[i]] for i in drawn])))
+    known = sorted({metric for values in found for metric in values})
+    return {m: float(np.std([f[m] for f in found if m in f])) for m in known}
 
 
 def _mean_measure(level, name, metric, values, subjects, seed) -> Measure:

@@ -12,6 +12,7 @@ import scipy.ndimage
 
 from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.normalization import normalize
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import Source, Standardized, subset
 from jaxmedgen.data.splits import patient_of, train_test_split
@@ -182,14 +183,22 @@ def evaluate_realism(
     sets = {"held-out real": unseen, "synthetic": generated, **ceilings(unseen, data_range, seed)}
     measures = list(set_measures(reference, sets, network, data_range=data_range, seed=seed))
     copies, memory = copying(reference, unseen, generated, network)
-    measures += copies
+    said = warnings_of(sets, network, _dimension(network, reference))
+    if held_out is None:
+        said.append(
+            "without --held-out the generator may have seen all real images: half of them are the "
+            "floor, and whether images are copies cannot be told"
+        )
+    else:
+        measures += copies
     pairs = _pairs(known, synthetic, manifest)
     if pairs:
         ours, theirs, subjects = pairs
         measures += pair_measures(ours, theirs, subjects, network, data_range=data_range, seed=seed)
     if segmenter:
         predict, classes, remap = _segmenter(pathlib.Path(segmenter))
-        permuted = dataclasses.replace(generated, labels=np.roll(generated.labels, 1, axis=0))
+        others = _other_subjects(generated.subjects)
+        permuted = dataclasses.replace(generated, labels=generated.labels[others])
         for name, part in (
             ("held-out real", unseen),
             ("synthetic", generated),
@@ -197,14 +206,13 @@ def evaluate_realism(
         ):
             merged = dataclasses.replace(part, labels=remap(part.labels))
             measures.append(label_fidelity(predict, merged, classes, name=name, seed=seed))
-    dimension = _dimension(network, reference)
     report = RealismReport(
         measures=tuple(measures),
         extractor=network.name,
         identifier=network.identifier,
         sizes={name: len(s) for name, s in {"reference": reference, **sets}.items()},
         manifest={k: v for k, v in manifest.items() if k != "images"},
-        warnings=tuple(warnings_of(sets, network, dimension)),
+        warnings=tuple(said),
         settings={"data_range": data_range, "standardize": standardize, "seed": seed},
         environment=describe_environment(),
         samples={name: s.images[:8, ..., 0] for name, s in {"real": reference, **sets}.items()},
@@ -240,18 +248,27 @@ def _pairs(real: Source, synthetic: Source, manifest: Mapping):
 
 
 def _segmenter(workdir: pathlib.Path) -> tuple[Callable, int, Callable]:
-    """A real-data segmenter's prediction of standardised images, and its classes."""
+    """A real-data segmenter's prediction of images in its own scale, and its classes."""
     run: TrainedRun = open_run(workdir)
     if not isinstance(run.system, CanPredict):
         raise ValueError(f"{workdir} holds {run.config.system}, which does not segment")
     variables, _ = run.variables()
     predict = predictor(run.system, run.config)
+    scale = run.preprocessing.normalization if run.config.data.folder else "none"  # phantoms
 
     def labels(images: np.ndarray) -> np.ndarray:
-        source = [(i - i.mean()) / max(float(i.std()), 1e-6) for i in images]
-        return np.stack([predict(variables, image) for image in source])
+        statistics = run.preprocessing.ct_statistics
+        shown = (normalize(image, scale, statistics) for image in images)
+        return np.stack([predict(variables, image) for image in shown])
 
     return labels, run.info.num_classes, run.remap
+
+
+def _other_subjects(subjects: Sequence[str]) -> np.ndarray:
+    """A number of another subject's image for each image, as far as a shift of all gives that."""
+    names = np.asarray(subjects)
+    same = [(names == np.roll(names, shift)).sum() for shift in range(1, max(len(names), 2))]
+    return np.roll(np.arange(len(names)), 1 + int(np.argmin(same)))
 
 
 def _dimension(extractor: Extractor, images: ImageSet) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.sources import in_memory, subset
+from jaxmedgen.experiments.synthetic import realism_run
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.known_generators import Degraded, OracleGenerator
 from jaxmedgen.experiments.synthetic.reader_sheets import describe, score_sheets, write_sheets
@@ -98,6 +99,14 @@ def test_pairs_and_label_fidelity(hearts):
     assert equal["ssim"].value == pytest.approx(1)
 
 
+def test_labels_are_exchanged_between_subjects():
+    """Neighbouring slices of one subject would be almost right."""
+    subjects = ["a"] * 3 + ["b"] * 3 + ["c"] * 2
+    others = realism_run._other_subjects(subjects)
+    assert sorted(others) == list(range(8))
+    assert all(subjects[i] != subjects[j] for i, j in enumerate(others))
+
+
 def test_copies_are_found(hearts):
     whole = image_set(hearts)
     train, held_out = whole.take(range(40)), whole.take(range(40, 80))
@@ -128,6 +137,8 @@ def test_the_report_of_two_folders(hearts, tmp_path):
     assert stored["extractor"]["hash"] == report.identifier
     assert stored["manifest"]["version"] == made.manifest["version"]
     assert any("FID is biased upward" in text for text in stored["warnings"])
+    assert not any("--held-out" in text for text in stored["warnings"])
+    assert "memorisation copied" in {m.metric for m in report.measures}
     page = (tmp_path / "realism.html").read_text()
     assert "Level 3" in page and 'src="http' not in page and report.identifier in page
     with (tmp_path / "realism.csv").open() as file:
@@ -164,6 +175,9 @@ def test_reader_study_from_sheets_to_scores(tmp_path, design):
             rows[1][1] = right[1] if sheet["real"][0] else right[0]
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+    if design == "pairs":  # the same pairs for all, half of them with the real one on the left
+        sides = [dict(zip(sheet["items"], sheet["real"])) for sheet in key["readers"].values()]
+        assert sides[0] == sides[1] == sides[2] and sum(sides[0].values()) == 5
     scores = score_sheets(tmp_path)
     assert list(scores["readers"]) == ["reader1", "reader2"]
     assert scores["readers"]["reader1"].accuracy.mean == 1
@@ -171,8 +185,7 @@ def test_reader_study_from_sheets_to_scores(tmp_path, design):
     assert scores["readers"]["reader2"].accuracy.mean == pytest.approx(1 - 1 / count)
     assert "right" in describe(scores)[0]
     # One item of the two readers differs, each in its own order: kappa counts that one alone.
-    if design == "scale":
-        assert scores["kappa"] == pytest.approx(0.9, abs=0.01)
+    assert scores["kappa"] == pytest.approx(1 - 2 / count, abs=0.01)
     assert key["readers"]["reader1"]["real"] != key["readers"]["reader2"]["real"]
 
 

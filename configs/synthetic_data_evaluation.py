@@ -81,7 +81,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.experiment = ConfigDict(
         {
             "name": experiment,
-            "preset": "classic",  # augmentation in all arms but those without
+            "preset": "classic+elastic",  # augmentation in all arms but those without
             "labelled": 8,  # real subjects of all experiments but the reduction
             "fractions": (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05),  # of the pool, in the reduction
             "ratios": (1, 2, 5),  # synthetic images to real ones
@@ -89,6 +89,9 @@ def get_config(argument: str = "") -> ConfigDict:
             "vendor_pattern": "^([^-]+)-",  # the vendor in the names of cases; "" for none
             "disease_pattern": "^[^-]+-([^-]+)-",
             "target_vendor": "C",  # of the domain shift
+            "style_images": 4,  # unlabelled ones a vendor, for generators that read styles
+            # Refuses models that were trained on cases with the names of held-out ones.
+            "check_names": True,
         }
     )
     return config

@@ -11,8 +11,12 @@ from jaxmedgen.data.build import preprocessing
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, Source
+from jaxmedgen.data.splits import patient_of
 from jaxmedgen.data.unpaired import Origin, Pairs
 from jaxmedgen.train.environment import write_json
+
+_DIGITS = ("mnist", "cluttered_digits")
+"""Kinds of data whose folder holds no patients."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Description:
         preprocessing: that brings new scans to where they are.
         label_map: file value -> class, or None.
         origin: of slices of volumes, how these are cut, or None.
+        patients: who trained, where data came from a user's folder.
     """
 
     info: DatasetInfo
     preprocessing: Preprocessing
     label_map: Mapping[int, int] | None
     origin: Origin | None
+    patients: tuple[str, ...] = ()
 
 
 def read_description(path: pathlib.Path) -> Description:
@@ -46,7 +52,8 @@ def read_description(path: pathlib.Path) -> Description:
             _read_map(origin["label_map"]),
         )
     prepared = Preprocessing.from_json(json.dumps(data["preprocessing"]))
-    return Description(info, prepared, _read_map(data.get("label_map")), origin)
+    patients = tuple(data.get("patients", ()))
+    return Description(info, prepared, _read_map(data.get("label_map")), origin, patients)
 
 
 def describe_data(
@@ -61,6 +68,8 @@ def describe_data(
         "preprocessing": json.loads(fitted_preprocessing(config, source).to_json()),
         "label_map": None if folder is None else folder.label_map,
     }
+    if config.data.get("folder") and config.data.kind not in _DIGITS:
+        content["patients"] = sorted({patient_of(name) for name in source.info.case_names})
     if origin is not None:
         content["origin"] = {
             "preprocessing": json.loads(origin.preprocessing.to_json()),

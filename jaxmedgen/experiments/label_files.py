@@ -23,6 +23,7 @@ from jaxmedgen.experiments.label_synthesis import (
     measure_population,
     synthesise,
 )
+from jaxmedgen.metrics.cardiac import check_heart_order
 from jaxmedgen.report.pictures import PALETTE, Rgb, montage, save_png
 from jaxmedgen.systems.base import CanCodeLabels, PlayerVariables
 from jaxmedgen.train.environment import write_json
@@ -192,11 +193,12 @@ def open_population(
     With a generator they are draws of their posteriors, otherwise the means.
 
     Raises:
-        ValueError: training data that are no stacks.
+        ValueError: training data that are no stacks, or a heart's classes in another order.
     """
     train = sources.train
     if not isinstance(train, Slices | EqualisedStacks):
         raise ValueError("subjects are made of stacks: set config.data.stacks at training")
+    check_heart_order(train.class_names)
     shape = tuple(np.shape(train[0]["label"]))
     heart = train.class_names[1:4] == HEART
     space = open_space(system, variables, shape, heart)

@@ -47,7 +47,8 @@ _SHOWN = 3
 class TrainedRun:
     """A run's configuration, data description and system, with weights on demand.
 
-    Where the run was trained on slices of hemispheres, `origin` is how volumes are cut into them.
+    Where the run was trained on slices of hemispheres, `origin` is how volumes are cut into them;
+    where it was trained on a user's folder, `patients` are those that trained.
     """
 
     workdir: pathlib.Path
@@ -57,6 +58,7 @@ class TrainedRun:
     system: System
     label_map: Mapping[int, int] | None = None
     origin: Origin | None = None
+    patients: tuple[str, ...] = ()
 
     def remap(self, label: np.ndarray) -> np.ndarray:
         """File values -> predicted classes, as in the training data."""
@@ -198,7 +200,14 @@ def open_run(workdir: pathlib.Path, overrides: Mapping[str, str] | None = None) 
             "again, or add the setting from configs/"
         ) from error
     return TrainedRun(
-        workdir, config, info, data.preprocessing, system, data.label_map, data.origin
+        workdir,
+        config,
+        info,
+        data.preprocessing,
+        system,
+        data.label_map,
+        data.origin,
+        data.patients,
     )
 
 

@@ -35,6 +35,34 @@ class HeartClasses:
 
 
 HEART = HeartClasses()
+_NAMES = {1: ("lv", "left"), 2: ("myo", "muscle"), 3: ("rv", "right")}
+
+
+def check_heart_order(class_names: Sequence[str]) -> None:
+    """Checks that classes with a heart's names are left cavity, muscle and right cavity, 1, 2, 3.
+
+    Names without a muscle are another organ's or say nothing. Data sets differ: ACDC's files have
+    the right ventricle first, M&Ms' the left one.
+
+    Args:
+        class_names: with the background first.
+
+    Raises:
+        ValueError: another order.
+    """
+    found = {}
+    for value, name in enumerate(class_names):
+        # The muscle is asked first: "lv_myocardium" is no cavity.
+        for part in (2, 1, 3):
+            if any(word in name.lower() for word in _NAMES[part]):
+                found.setdefault(part, value)
+                break
+    wrong = {part: value for part, value in found.items() if part != value}
+    if wrong and 2 in found:
+        raise ValueError(
+            f"classes {', '.join(class_names[1:])}: hearts are left cavity, myocardium and right "
+            "cavity in this order (1, 2, 3); list them so in --config.data.label_map"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,8 +126,14 @@ def test_its_hearts_are_anatomies_of_the_experiments(workdir):
     organs = (label > 3) & (made > 3)
     np.testing.assert_array_equal(made[organs], label[organs])
     population = population_of(workdir)
-    refuse_held_out(population, ["heart-00099-ED"])
-    with pytest.raises(ValueError, match="trained on held-out subjects"):
-        refuse_held_out(population, ["heart-00003-ED"])
+    names = [stack.name for stack in population.stacks]
+    refuse_held_out(names, ["heart-00099-ED"], "it")
+    with pytest.raises(ValueError, match="it was trained on held-out patients"):
+        refuse_held_out(names, ["heart-00003-ED"], "it")
+    with pytest.raises(ValueError, match="trained on held-out patients"):
+        deformation_of(f"{workdir}:targeted", spacing, ["heart-00003-ES"])
+    acdc = ("background", "RV", "MYO", "LV")
+    with pytest.raises(ValueError, match="RV, MYO, LV: hearts are left cavity"):
+        deformation_of(f"{workdir}:targeted", spacing, (), acdc)
     with pytest.raises(ValueError, match="'magic' of a model"):
         deformation_of(f"{workdir}:magic", spacing)

@@ -5,6 +5,7 @@ import pytest
 
 from jaxmedgen.metrics.cardiac import (
     area_jumps,
+    check_heart_order,
     clinical_indices,
     ejection_fraction,
     neighbour_dice,
@@ -40,6 +41,14 @@ def test_volumes_and_mass_of_a_cylinder():
     assert ejection_fraction(120, 48) == pytest.approx(0.6)
     with pytest.raises(ValueError, match="must be positive"):
         ejection_fraction(0, 1)
+
+
+def test_the_order_of_a_hearts_classes():
+    check_heart_order(("background", "lv_blood", "lv_myocardium", "rv_blood", "lung", "left arm"))
+    check_heart_order(("background", "left hippocampus", "right hippocampus"))  # no heart
+    check_heart_order(("background", "1", "2", "3"))
+    with pytest.raises(ValueError, match="RV, MYO, LV: hearts are left cavity"):
+        check_heart_order(("background", "RV", "MYO", "LV"))
 
 
 def test_neighbours_of_different_sizes():

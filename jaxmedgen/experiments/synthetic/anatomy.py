@@ -5,6 +5,8 @@ gives hearts the shape of a disease; the folder of a trained label model mixes s
 latent space, and ``FOLDER:METHOD`` puts its synthetic hearts in (`label_models`).
 """
 
+import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,8 +17,14 @@ import scipy.ndimage
 from jaxtyping import Array, Int, Key
 
 from jaxmedgen.augment.label_deformation import Elastic, Rotation
+from jaxmedgen.data.image_slices import thick_axis
 from jaxmedgen.experiments.runs import open_run
-from jaxmedgen.experiments.synthetic.label_models import hearts_of, population_of
+from jaxmedgen.experiments.synthetic.label_models import (
+    hearts_of,
+    population_of,
+    refuse_held_out,
+)
+from jaxmedgen.metrics.cardiac import check_heart_order
 from jaxmedgen.systems.base import CanCodeLabels, PlayerVariables
 
 Deformation = Callable[[int, Int[np.ndarray, " b *s"]], Int[np.ndarray, " b *s"]]
@@ -24,6 +32,9 @@ Deformation = Callable[[int, Int[np.ndarray, " b *s"]], Int[np.ndarray, " b *s"]
 
 Operator = Callable[[Key[Array, " b"], Int[Array, " b *s"]], Int[Array, " b *s"]]
 """A random change of label maps on the device (`augment.label_deformation`, `label_morphology`)."""
+
+_SAFE = 0.95
+"""Of the displacement that certainly folds nothing."""
 
 _REACH = 1.6  # of the outer wall's radius: beyond it nothing moves
 
@@ -53,14 +64,30 @@ def changed_by(*operators: Operator) -> Deformation:
 def elastic(spacing: Sequence[float | int], *, rotation: float | int = 0) -> Deformation:
     """Random B-spline deformations without folds, and rotations up to `rotation` degrees.
 
+    Both within slices, of volumes those across the thickest axis. Control points move by 14 mm, or
+    as far as images of this size allow without folds.
+
     Args:
         spacing: voxel size in mm.
         rotation: largest angle.
     """
-    spacing = tuple(float(s) for s in spacing)
-    if rotation:
-        return changed_by(Rotation(spacing, rotation, probability=1.0), Elastic(spacing))
-    return changed_by(Elastic(spacing))
+    axis = thick_axis(tuple(spacing)) if len(spacing) == 3 else 0
+    # The operators have the slices first.
+    spacing = tuple(float(s) for s in (spacing[axis], *np.delete(spacing, axis)))
+
+    @functools.cache
+    def made(shape: tuple[int, ...]) -> Deformation:
+        bend = Elastic(spacing)
+        safe = min(bend.displacement[1], _SAFE * bend.limit(shape))
+        bend = dataclasses.replace(bend, displacement=(safe, safe))
+        turn = Rotation(spacing, rotation, probability=1.0)
+        return changed_by(turn, bend) if rotation else changed_by(bend)
+
+    def deform(seed: int, label: Int[np.ndarray, " b *s"]) -> Int[np.ndarray, " b *s"]:
+        cut = np.moveaxis(label, axis + 1, 1)
+        return np.ascontiguousarray(np.moveaxis(made(cut.shape[1:])(seed, cut), 1, axis + 1))
+
+    return deform
 
 
 def interpolated(system: CanCodeLabels, variables: PlayerVariables) -> Deformation:
@@ -85,11 +112,23 @@ def interpolated(system: CanCodeLabels, variables: PlayerVariables) -> Deformati
     return deform
 
 
-def deformation_of(name: str, spacing: Sequence[float | int]) -> Deformation:
+def deformation_of(
+    name: str,
+    spacing: Sequence[float | int],
+    held_out: Sequence[str] = (),
+    class_names: Sequence[str] = (),
+) -> Deformation:
     """The deformation that a configuration names: see the error, and `anatomy`.
 
+    Args:
+        name: of the deformation.
+        spacing: voxel size in mm.
+        held_out: cases that a model of label maps must not have seen.
+        class_names: of the label maps; those of hearts must be in their order.
+
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, a model that has seen held-out subjects, or another order of the
+            heart's classes.
     """
     if name == "none":
         return keep
@@ -98,14 +137,19 @@ def deformation_of(name: str, spacing: Sequence[float | int]) -> Deformation:
     if name == "rot+elastic":
         return elastic(spacing, rotation=20)
     if name == "pathology":
+        check_heart_order(class_names)
         return pathology(tuple(DISEASE_FACTORS))
     folder, _, method = name.rpartition(":")
     if pathlib.Path(folder).is_dir() and folder:
-        return hearts_of(population_of(pathlib.Path(folder)), method, spacing)
+        check_heart_order(class_names)
+        population = population_of(pathlib.Path(folder))
+        refuse_held_out((stack.name for stack in population.stacks), held_out, folder)
+        return hearts_of(population, method, spacing)
     if pathlib.Path(name).is_dir():
         run = open_run(pathlib.Path(name))
         if not isinstance(run.system, CanCodeLabels):
             raise ValueError(f"{name} holds {run.config.system}, which is no model of label maps")
+        refuse_held_out(run.patients, held_out, name)
         return interpolated(run.system, run.variables()[0])
     raise ValueError(
         f"experiment.deformation='{name}': choose none, elastic, rot+elastic or pathology, or the "

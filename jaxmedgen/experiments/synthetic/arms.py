@@ -64,6 +64,7 @@ def mixture_arm(
     real: bool = True,
     more: Source | None = None,
     share: float | None = None,
+    control: str = "",
 ) -> Arm:
     """An arm that trains on real images, synthetic ones, or both.
 
@@ -75,6 +76,7 @@ def mixture_arm(
         more: further real subjects.
         share: part of the samples that are real, by repeating images; None shows each image
             equally often.
+        control: the arm that is the same without synthetic images, where it is not the reference.
     """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
@@ -92,7 +94,7 @@ def mixture_arm(
         settings = {"augment.preset": preset, "augment.synthesis_probability": 0.0}
         return ArmTraining(settings, warnings=warnings, source=source)
 
-    return Arm(description, prepare)
+    return Arm(description, prepare, control=control)
 
 
 def duplicated_arm(description: str, *, preset: str, copies: int) -> Arm:

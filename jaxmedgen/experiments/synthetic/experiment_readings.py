@@ -10,11 +10,16 @@ from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.setting import REAL
 from jaxmedgen.metrics.statistics import mean_interval, seed_mean
 from jaxmedgen.report.page import GroupTable
-from jaxmedgen.report.results import AblationResults, score_matrix
+from jaxmedgen.report.results import AblationResults, patient_matrix, score_matrix
 
 
 def findings_of(
-    name: str, results: AblationResults, vendors: Sequence[str], trained: Sequence[str]
+    name: str,
+    results: AblationResults,
+    vendors: Sequence[str],
+    trained: Sequence[str],
+    *,
+    honest: bool = True,
 ) -> Mapping[str, Findings]:
     """What is known of each synthetic arm, by its name.
 
@@ -23,15 +28,18 @@ def findings_of(
         results: its runs.
         vendors: of every test case, () where none is known.
         trained: vendors of the training subjects.
+        honest: of the reduction, whether generators saw no more than their segmenters.
     """
     if name == "reduction":
         size, few = max(results.budgets), min(results.budgets)
         full = _dice(results, REAL, size)
-        honest, knowing = (
+        kept, knowing = (
             _dice(results, arm, few) / full
             for arm in ("real+synthetic", "real+synthetic, full generator")
         )
-        return {"real+synthetic": Findings(retention_honest=honest, retention_full=knowing)}
+        if not honest:
+            return {"real+synthetic": Findings(retention_full=knowing)}
+        return {"real+synthetic": Findings(retention_honest=kept, retention_full=knowing)}
     found = {}
     for arm in results.arms:
         budgets = [b for b in results.budgets if results.select(arm, b)]
@@ -40,9 +48,10 @@ def findings_of(
             continue
         budget = max(budgets)
         seen = [v in trained for v in vendors] if vendors else [True] * len(results.cases)
-        gains = {"gain_source": _gain(results, arm, REAL, budget, seen)}
+        without = results.controls.get(arm, REAL)
+        gains = {"gain_source": _gain(results, arm, without, budget, seen)}
         if vendors:
-            gains["gain_unseen"] = _gain(results, arm, REAL, budget, [not s for s in seen])
+            gains["gain_unseen"] = _gain(results, arm, without, budget, [not s for s in seen])
         bare = f"{arm}, no augmentation"
         if bare in results.arms:
             every = [True] * len(results.cases)
@@ -96,16 +105,17 @@ def retention_table(results: AblationResults) -> GroupTable:
     subtracted, paired by test case, with the ends of its 95 % bootstrap interval.
     """
     size = max(results.budgets)
-    full = seed_mean(score_matrix(results, REAL, size))
+    full = seed_mean(patient_matrix(results, REAL, size))
     rows = []
     for budget in results.budgets:
         for arm in results.arms:
             if not results.select(arm, budget) or (arm, budget) == (REAL, size):
                 continue
-            ours = seed_mean(score_matrix(results, arm, budget))
+            ours = seed_mean(patient_matrix(results, arm, budget))
             around = mean_interval(ours - full)
             kept = float(np.nanmean(ours) / np.nanmean(full))
-            rows.append((arm, budget, (kept, around.mean, around.low, around.high)))
+            real = 0 if arm == "synthetic only" else budget
+            rows.append((arm, real, (kept, around.mean, around.low, around.high)))
     names = ("retention", "difference", "low", "high")
     return GroupTable("retention", names, tuple(rows), "What fewer real subjects keep")
 

@@ -24,6 +24,9 @@ from jaxmedgen.systems.base import (
 RANDOM_STYLE = "random"
 """The style that a generator draws at will."""
 
+OWN_STYLE = "own"
+"""That of the subject's own image."""
+
 LabelledImages = tuple[Float[np.ndarray, "b *s c"], Int[np.ndarray, " b *s"]]
 
 
@@ -49,8 +52,8 @@ class Generator(Protocol):
             seed: of this call.
             image: the subjects' real images; generators from labels do not look at them.
             label: label maps to render, which may be deformed ones.
-            styles: wished style (vendor) of each image, or `RANDOM_STYLE`; generators without
-                named styles do not look at them.
+            styles: wished style (vendor) of each image, `OWN_STYLE` or `RANDOM_STYLE`; generators
+                without named styles do not look at them.
         """
         ...
 

@@ -18,7 +18,12 @@ from jaxtyping import Float, Int
 from jaxmedgen.augment.draws import Draw
 from jaxmedgen.augment.spatial import Spatial, apply_spatial, sample_spatial
 from jaxmedgen.data.phantoms import late_enhancement, vendors
-from jaxmedgen.experiments.synthetic.generators import RANDOM_STYLE, Generator, LabelledImages
+from jaxmedgen.experiments.synthetic.generators import (
+    OWN_STYLE,
+    RANDOM_STYLE,
+    Generator,
+    LabelledImages,
+)
 
 _WARP = 14.0
 """mm, displacement of the warped copies' control points."""
@@ -32,11 +37,13 @@ def render_cine(
 ) -> Float[np.ndarray, "h w"]:
     """A cine slice of a tissue map of 8 values in a vendor's contrast, or in a random style.
 
+    Without a vendor a subject's own style is not known here, and is a random one.
+
     A random style has tissue signals of its own, none of a vendor's, so that vendors that are kept
     for testing stay unseen: blood is brighter than muscle, as in every cine image, and the organs
     around have any brightness.
     """
-    if style != RANDOM_STYLE:
+    if style not in (RANDOM_STYLE, OWN_STYLE):
         return vendors.render(rng, tissues, style)
     vendor = vendors.VENDORS[int(rng.integers(2))]
     return vendors.render(rng, tissues, vendor, _random_means(rng))
@@ -94,9 +101,10 @@ Fault = Literal["blurred", "noisy", "permuted", "collapsed", "copied"]
 class Degraded:
     """Another generator with a known fault.
 
-    ``blurred``: smoothed by sigma 1.5 pixels. ``noisy``: with noise of 0.15. ``permuted``: images
-    and labels of different subjects (realistic, wrong annotations). ``collapsed``: every image is
-    the first one of its call (sharp, no variety). ``copied``: the real images and labels.
+    ``blurred``: smoothed by sigma 1.5 pixels. ``noisy``: with noise of 0.15 of the images' range.
+    ``permuted``: images and labels of different subjects (realistic, wrong annotations).
+    ``collapsed``: every image is the first one of its call (sharp, no variety; neighbours of equal
+    images are at distance 0, so that recall is 0 as well). ``copied``: the real images and labels.
     """
 
     generator: Generator
@@ -126,8 +134,9 @@ class Degraded:
         if self.fault == "blurred":
             widths = (0, *(1.5,) * (made.ndim - 2), 0)
             return scipy.ndimage.gaussian_filter(made, widths, mode="nearest"), kept
-        noise = np.random.default_rng(seed).normal(0, 0.15, made.shape)
-        return np.clip(made + noise, 0, 1).astype(np.float32), kept
+        low, high = float(made.min()), float(made.max())
+        noise = np.random.default_rng(seed).normal(0, 0.15 * (high - low), made.shape)
+        return np.clip(made + noise, low, high).astype(np.float32), kept
 
 
 class WarpGenerator:

@@ -8,7 +8,7 @@ be training subjects of the segmenter too.
 """
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import scipy.ndimage
@@ -27,6 +27,9 @@ from jaxmedgen.experiments.label_synthesis import (
 from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.systems.base import CanCodeLabels
 
+HEART = (1, 2, 3)
+"""Left cavity, myocardium, right cavity."""
+
 _SHOWN = (0.1, 0.7)
 """Places on the stack, from base to apex, that a single slice is taken from."""
 
@@ -43,18 +46,24 @@ def population_of(folder: pathlib.Path) -> Population:
     return open_population(build_sources(run.config.data), run.system, run.variables()[0])
 
 
-def refuse_held_out(population: Population, held_out: Sequence[str]) -> None:
-    """Checks that no held-out subject had a part in the model.
+def refuse_held_out(trained_on: Iterable[str], held_out: Iterable[str], model: str) -> None:
+    """Checks that no held-out patient had a part in a model, by their names.
+
+    Args:
+        trained_on: patients or cases that the model has seen.
+        held_out: cases of validation and test.
+        model: for the message.
 
     Raises:
         ValueError: one had.
     """
-    known = {patient_of(stack.name) for stack in population.stacks}
+    known = {patient_of(name) for name in trained_on}
     leaked = sorted(known & {patient_of(name) for name in held_out})
     if leaked:
         raise ValueError(
-            f"the model of label maps was trained on held-out subjects ({', '.join(leaked[:3])}): "
-            "train it on the training subjects alone"
+            f"{model} was trained on held-out patients ({', '.join(leaked[:3])}): train it on the "
+            "training subjects alone (--config.experiment.check_names=False if these are other "
+            "patients of the same names)"
         )
 
 
@@ -98,13 +107,12 @@ def replaced(
     the slices that its heart has. Where the old heart reached further, its surroundings close in.
 
     Args:
-        label: 2D or 3D; the heart's classes are those of the subject.
+        label: 2D or 3D; left cavity, myocardium and right cavity are 1, 2 and 3.
         subject: label stack, base first.
         spacing: mm an axis of `label`.
         rng: chooses the slice.
     """
-    classes = np.unique(subject.label)[1:]
-    heart = np.isin(label, classes)
+    heart = np.isin(label, HEART)
     if not heart.any():
         return label
     axis = None if label.ndim == 2 else thick_axis(spacing)
@@ -118,9 +126,9 @@ def replaced(
     if axis is None:
         place = rng.uniform(*_SHOWN) * (len(stack) - 1)
         return _pasted(around, stack[round(place)], _centre(heart))
-    cut, parts, old = (np.moveaxis(x, axis, 0) for x in (around.copy(), label, heart))
+    cut, old = (np.moveaxis(x, axis, 0) for x in (around.copy(), heart))
     filled = np.flatnonzero(old.any((1, 2)))
-    areas = (parts[filled] > 0).sum((1, 2))
+    areas = old[filled].sum((1, 2))
     places = np.linspace(0, len(stack) - 1, len(filled)).round().astype(int)
     if areas[-1] > areas[0]:  # this volume runs from apex to base
         places = places[::-1]

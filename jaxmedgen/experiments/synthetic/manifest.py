@@ -70,7 +70,7 @@ class SetLog:
             "seed": seed,
             "count": len(self._entries),
             "anatomies": len(self._labels),
-            "styles": len({entry["style"] for entry in self._entries}),
+            "styles": len({_style_of(entry) for entry in self._entries}),
             "images": list(self._entries),
         }
 
@@ -83,3 +83,8 @@ def read_manifest(folder: pathlib.Path) -> Mapping[str, Any]:
     """The manifest of a written set; empty for folders that something else wrote."""
     path = folder / FILE
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _style_of(entry: Mapping[str, str]) -> tuple[str, ...]:
+    """Every subject's own style is another one."""
+    return (entry["style"], entry["subject"]) if entry["style"] == "own" else (entry["style"],)

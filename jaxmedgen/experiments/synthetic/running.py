@@ -15,6 +15,7 @@ from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.sources import Standardized, in_memory
 from jaxmedgen.experiments.ablation import run_study
+from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.study import Study
 from jaxmedgen.experiments.synthetic.experiment_readings import (
     equivalences,
@@ -35,6 +36,7 @@ from jaxmedgen.experiments.synthetic.known_generators import (
     OracleGenerator,
     render_late_enhancement,
 )
+from jaxmedgen.experiments.synthetic.label_models import refuse_held_out
 from jaxmedgen.experiments.synthetic.scar import run_scar
 from jaxmedgen.experiments.synthetic.scar_report import write_scar_report
 from jaxmedgen.experiments.synthetic.setting import REAL, Part, Setting
@@ -43,9 +45,6 @@ from jaxmedgen.report.page import write_report
 from jaxmedgen.report.results import AblationResults, save_results
 from jaxmedgen.report.summary import print_summary, summarise
 from jaxmedgen.train.progress import Progress
-
-STYLE_IMAGES = 4
-"""Unlabelled images a vendor, for generators that read styles from images."""
 
 
 def generator_for(name: str, config: ConfigDict, styles: StyleBank | None = None) -> GeneratorFor:
@@ -79,7 +78,7 @@ def generator_for(name: str, config: ConfigDict, styles: StyleBank | None = None
 
 def style_bank(config: ConfigDict) -> StyleBank:
     """A few unlabelled images of every vendor of the heart phantoms, none of them a test image."""
-    data = config.data
+    data, count = config.data, config.experiment.style_images
     if data.kind != "heart_slices":
         return {}
     return {
@@ -87,7 +86,7 @@ def style_bank(config: ConfigDict) -> StyleBank:
             [
                 record["image"]
                 for record in in_memory(
-                    HeartSlices(STYLE_IMAGES, tuple(data.shape), data.seed + 2, vendors=(vendor,))
+                    HeartSlices(count, tuple(data.shape), data.seed + 2, vendors=(vendor,))
                 ).records
             ]
         )
@@ -97,7 +96,18 @@ def style_bank(config: ConfigDict) -> StyleBank:
 
 def setting_of(config: ConfigDict, generator: str) -> Setting:
     """Reads the data of a configuration and names its generator."""
-    return Setting(config, build_sources(config.data), generator_for(generator, config))
+    sources = build_sources(config.data)
+    return _setting(config, sources, generator, generator_for(generator, config))
+
+
+def _setting(config: ConfigDict, sources: Sources, generator: str, made: GeneratorFor) -> Setting:
+    """A setting whose generator, if it is a run, has seen no held-out patient."""
+    ready = generator != "oracle" and pathlib.Path(generator).is_dir()
+    setting = Setting(config, sources, made, ready)
+    if ready:
+        seen = open_run(pathlib.Path(generator)).patients
+        refuse_held_out(seen, setting.held_out, f"the generator {generator}")
+    return setting
 
 
 def folder_setting(
@@ -120,8 +130,8 @@ def folder_setting(
         if pattern:
             groups_of(names, pattern)  # all of them, before anything is trained
     if name == "domain_shift":
-        sources, bank = by_vendor(config, sources, overrides, STYLE_IMAGES)
-    return Setting(config, sources, generator_for(generator, config, bank))
+        sources, bank = by_vendor(config, sources, overrides, config.experiment.style_images)
+    return _setting(config, sources, generator, generator_for(generator, config, bank))
 
 
 def run_experiment(
@@ -263,7 +273,7 @@ def report_experiment(
     if options.vendor_pattern:
         vendors = groups_of(results.cases, options.vendor_pattern)
         trained = groups_of(setting.pool.info.case_names, options.vendor_pattern)
-    texts = texts_of(findings_of(name, results, vendors, trained))
+    texts = texts_of(findings_of(name, results, vendors, trained, honest=not setting.ready))
     patterns = {"vendor": options.vendor_pattern, "disease": options.disease_pattern}
     tables = group_tables(results, patterns)
     if name == "reduction":

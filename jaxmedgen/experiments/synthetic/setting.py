@@ -25,11 +25,21 @@ class Setting:
         config: of the segmenter's training, with the group ``experiment``.
         sources: real subjects as they are read.
         generator: makes the generator of an arm.
+        ready: whether it is a run of ``bin/train``, which has seen what it has seen.
     """
 
     config: ConfigDict
     sources: Sources
     generator: GeneratorFor
+    ready: bool = False
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Cases of validation and test, which no model may have seen; () without that check."""
+        if not self.config.experiment.check_names:
+            return ()
+        parts = (self.sources.validation, self.sources.test)
+        return tuple(name for part in parts for name in part.info.case_names)
 
     @property
     def pool(self) -> Source:
@@ -46,7 +56,16 @@ class Setting:
         name = self.config.experiment.deformation
         if deformation is not None:
             return Recipe(deformation, "pathology", style)
-        return Recipe(deformation_of(name, self.sources.info.spacing), name, style)
+        info = self.sources.info
+        made = deformation_of(name, info.spacing, self.held_out, info.class_names)
+        return Recipe(made, name, style)
+
+    def healthy(self) -> Recipe:
+        """The configured deformation without diseases, in the subjects' own style."""
+        name = self.config.experiment.deformation
+        if name != "pathology" and not name.endswith(":pathology"):
+            return self.recipe("own")
+        return Recipe(deformation_of("rot+elastic", self.sources.info.spacing), "rot+elastic")
 
     def synthetic(self, count: Callable[[int], int], recipe: Recipe, **more) -> Synthetic:
         """Synthetic images of this setting's generator."""

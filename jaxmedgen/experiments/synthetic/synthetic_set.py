@@ -15,7 +15,7 @@ import numpy as np
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.sources import ArraySource, Source
 from jaxmedgen.experiments.synthetic.anatomy import Deformation, keep
-from jaxmedgen.experiments.synthetic.generators import RANDOM_STYLE, Generator
+from jaxmedgen.experiments.synthetic.generators import OWN_STYLE, RANDOM_STYLE, Generator
 from jaxmedgen.experiments.synthetic.manifest import FILE, SetLog
 from jaxmedgen.train.environment import write_json
 
@@ -30,8 +30,9 @@ class Recipe:
     Attributes:
         deformation: of the label maps.
         name: of the deformation, for the manifest.
-        style: ``own`` (the subject's vendor), ``other`` (another one of `vendors`), ``random`` (as
-            the generator likes), or a vendor's name.
+        style: ``own`` (the subject's vendor, or its own image where vendors are not known),
+            ``other`` (another one of `vendors`), ``random`` (as the generator likes), or a
+            vendor's name.
         vendors: that ``other`` chooses from.
         seed: of everything that is drawn.
     """
@@ -133,7 +134,7 @@ def write_set(made: SyntheticSet, folder: pathlib.Path) -> None:
 def _style(recipe: Recipe, groups: Sequence[str] | None, subject: int, rng) -> str:
     if recipe.style in ("own", "other"):
         if groups is None:
-            return RANDOM_STYLE
+            return OWN_STYLE if recipe.style == "own" else RANDOM_STYLE
         if recipe.style == "own":
             return groups[subject]
         others = [v for v in recipe.vendors if v != groups[subject]]

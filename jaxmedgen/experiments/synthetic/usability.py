@@ -20,8 +20,9 @@ from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.phantoms.short_axis_stack import DISEASES
 from jaxmedgen.data.sources import Source
 from jaxmedgen.experiments.arms import Arm
-from jaxmedgen.experiments.synthetic.anatomy import Deformation, pathology
+from jaxmedgen.experiments.synthetic.anatomy import Deformation, deformation_of, pathology
 from jaxmedgen.experiments.synthetic.arms import (
+    Synthetic,
     duplicated_arm,
     mixture_arm,
     times,
@@ -30,13 +31,9 @@ from jaxmedgen.experiments.synthetic.arms import (
 )
 from jaxmedgen.experiments.synthetic.generator_sources import GeneratorFor, trained_on
 from jaxmedgen.experiments.synthetic.known_generators import Degraded
-from jaxmedgen.experiments.synthetic.label_models import (
-    hearts_of,
-    population_of,
-    refuse_held_out,
-)
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
 from jaxmedgen.experiments.synthetic.setting import REAL, Part, Setting
+from jaxmedgen.metrics.cardiac import check_heart_order
 
 
 def augmentation(setting: Setting) -> tuple[Part, ...]:
@@ -85,18 +82,27 @@ def reduction(setting: Setting) -> tuple[Part, ...]:
     fewer = tuple(b for b in budgets if b < size)
     own = setting.recipe("own")
     knowing = setting.synthetic(to(size), own, pool=setting.pool)
-    arms = {}
-    for label, count in (("", to(size)), (", to 200 %", to(2 * size))):
-        arms[f"real+synthetic{label}"] = mixture_arm(
-            f"filled up{label} with label maps and a generator of the same real subjects (honest)",
-            preset=preset,
-            synthetic=setting.synthetic(count, own),
-        )
-    arms["real+synthetic, full generator"] = mixture_arm(
-        "filled up by a generator of all real subjects, which the segmenter does not see (leak)",
-        preset=preset,
-        synthetic=knowing,
-    )
+    source = "label maps and a generator of the same real subjects (honest)"
+    if setting.ready:
+        source = "label maps of the same real subjects; the ready generator may have seen all"
+
+    def filled(count: Callable[[int], int], synthetic: Synthetic | None = None) -> Arm:
+        to_200 = ", to 200 %" if count(0) > size else ""
+        text = f"filled up{to_200} with {source}"
+        if synthetic is not None:
+            text = f"filled up{to_200} by a generator of all real subjects, which the segmenter "
+            text += "does not see (leak)"
+        made = synthetic or setting.synthetic(count, own)
+        return mixture_arm(text, preset=preset, synthetic=made)
+
+    twice = setting.synthetic(to(2 * size), own, pool=setting.pool)
+    arms = {
+        "real+synthetic": filled(to(size)),
+        "real+synthetic, full generator": filled(to(size), knowing),
+        "real+synthetic, full generator, to 200 %": filled(to(2 * size), twice),
+    }
+    # All real subjects with as many synthetic ones, too.
+    more = {"real+synthetic, to 200 %": filled(to(2 * size))}
     none = mixture_arm(
         "no real image; label maps and generator of all real subjects",
         preset=preset,
@@ -106,6 +112,7 @@ def reduction(setting: Setting) -> tuple[Part, ...]:
     return (
         Part({REAL: mixture_arm("real images", preset=preset)}, budgets),
         Part(arms, fewer),
+        Part(more, budgets),
         Part({"synthetic only": none}, (size,)),
     )
 
@@ -150,7 +157,7 @@ def pathology_synthesis(setting: Setting) -> tuple[Part, ...]:
         "real+healthy synthesis": mixture_arm(
             "control: as many synthetic images without diseases",
             preset=preset,
-            synthetic=setting.synthetic(times(most), setting.recipe("own")),
+            synthetic=setting.synthetic(times(most), setting.healthy()),
         ),
     }
     if setting.config.data.kind == "heart_slices":
@@ -162,7 +169,7 @@ def pathology_synthesis(setting: Setting) -> tuple[Part, ...]:
             "with a second real cohort: vendor B, all diseases", preset=preset, more=second
         )
         arms["two cohorts+pathology"] = mixture_arm(
-            "both", preset=preset, more=second, synthetic=synthetic
+            "both", preset=preset, more=second, synthetic=synthetic, control="two cohorts"
         )
     return (Part(arms, (options.labelled,)),)
 
@@ -174,13 +181,13 @@ def diseased(setting: Setting) -> Deformation:
         ValueError: volumes without a model, or a model that has seen held-out subjects.
     """
     folder = setting.config.experiment.deformation.partition(":")[0]
-    spacing = setting.sources.info.spacing
+    info = setting.sources.info
     if pathlib.Path(folder).is_dir():
-        population = population_of(pathlib.Path(folder))
-        held = (setting.sources.validation, setting.sources.test)
-        refuse_held_out(population, [name for part in held for name in part.info.case_names])
-        return hearts_of(population, "pathology", spacing)
-    if len(spacing) != 2:
+        return deformation_of(
+            f"{folder}:pathology", info.spacing, setting.held_out, info.class_names
+        )
+    check_heart_order(info.class_names)
+    if len(info.spacing) != 2:
         raise ValueError(
             "diseases of volumes are those of a model of label maps: give its folder "
             "(--config.experiment.deformation=work/label_vae)"

@@ -177,5 +177,14 @@ def test_faults_are_what_they_are_called(hearts):
     assert len({c.tobytes() for c in collapsed}) == 1 and np.array_equal(one[3], label[0])
     blurred, _ = Degraded(OracleGenerator(), "blurred")(0, image, label, styles)
     noisy, _ = Degraded(OracleGenerator(), "noisy")(0, image, label, styles)
+
+    class Bright:
+        name = "in units of their own"
+
+        def __call__(self, *_):
+            return 100 * sound - 40, label
+
+    scaled, _ = Degraded(Bright(), "noisy")(0, image, label, styles)  # whatever the scale is
+    np.testing.assert_allclose(scaled, 100 * noisy - 40, atol=1e-2)
     roughness = [np.abs(np.diff(x, axis=1)).mean() for x in (blurred, sound, noisy)]
     assert roughness == sorted(roughness)

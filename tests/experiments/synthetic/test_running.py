@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,14 @@ import pytest
 
 from jaxmedgen.cli.main import main
 from jaxmedgen.configuration import load_config
+from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.phantoms.late_enhancement import LateEnhancement
 from jaxmedgen.data.sources import in_memory, subset
 from jaxmedgen.experiments.arms import ArmInputs
-from jaxmedgen.experiments.synthetic import scar
+from jaxmedgen.experiments.synthetic import running, scar
 from jaxmedgen.experiments.synthetic.crops import crop, crop_box, uncrop
+from jaxmedgen.experiments.synthetic.generator_sources import ready
+from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
 from jaxmedgen.experiments.synthetic.running import generator_for, setting_of
 from jaxmedgen.experiments.synthetic.scar_report import write_scar_report
 from jaxmedgen.experiments.synthetic.usability import reduction
@@ -39,6 +43,16 @@ TINY = [
 ]
 
 
+SMALL = {
+    "data.shape": "(32, 32)",
+    "data.train": "8",
+    "data.validation": "0",
+    "data.test": "1",
+    "experiment.fractions": "(1.0, 0.25)",
+    "experiment.deformation": "none",
+}
+
+
 @pytest.fixture(autouse=True)
 def compilation_cache():
     before = jax.config.jax_compilation_cache_dir
@@ -53,11 +67,14 @@ def test_reduction_from_the_command_line(tmp_path, capsys):
     assert main(command) == 0, capsys.readouterr().err
     results = load_results(work / "results")
     assert results.reference_arm == "real" and results.budgets == (4,)
-    assert {run.arm for run in results.runs} == {"real", "synthetic only"}
+    arms = {"real", "real+synthetic, to 200 %", "synthetic only"}
+    assert {run.arm for run in results.runs} == arms
+    page = (work / "report.html").read_text()
+    assert "What fewer real subjects keep" in page
     assert {c.split("-")[0] for c in results.cases} == {"A", "B"}
     assert "Dice" in (work / "report.html").read_text()
     last = [p.read_text().splitlines()[-1] for p in work.glob("part*/runs/*/*/*/metrics.jsonl")]
-    assert len(last) == 2
+    assert len(last) == 3
     assert {json.loads(line)["step"] for line in last} == {3}  # the same number of steps
     capsys.readouterr()
     assert main([*command[:2], "reducton", *command[3:]]) == 2
@@ -65,17 +82,14 @@ def test_reduction_from_the_command_line(tmp_path, capsys):
 
 
 def test_reduction_fills_up_to_what_it_says(tmp_path):
-    overrides = {"data.shape": "(32, 32)", "data.train": "8", "data.validation": "0"}
-    overrides |= {"data.test": "1", "experiment.fractions": "(1.0, 0.25)"}
-    overrides |= {"experiment.deformation": "none"}
-    config = load_config("synthetic_data_evaluation:cpu,experiment=reduction", overrides)
+    config = load_config("synthetic_data_evaluation:cpu,experiment=reduction", SMALL)
     setting = setting_of(config, "oracle")
-    every, fewer, none = reduction(setting)
-    assert (every.budgets, fewer.budgets, none.budgets) == ((2, 8), (2,), (8,))
+    every, fewer, more, none = reduction(setting)
+    assert [p.budgets for p in (every, fewer, more, none)] == [(2, 8), (2,), (2, 8), (8,)]
     labelled = in_memory(subset(setting.pool, (5, 2)))
     own, pool = set(labelled.info.case_names), set(setting.pool.info.case_names)
     counts, subjects = {}, {}
-    for name, arm in fewer.arms.items():
+    for name, arm in {**fewer.arms, **more.arms}.items():
         work = tmp_path / name
         shared = tmp_path / "models" / "n2" / "seed0"
         shown = arm.prepare(ArmInputs(config, labelled, work, 0, shared)).source
@@ -86,10 +100,30 @@ def test_reduction_fills_up_to_what_it_says(tmp_path):
         "real+synthetic": (8, 6),
         "real+synthetic, to 200 %": (16, 14),
         "real+synthetic, full generator": (8, 6),
+        "real+synthetic, full generator, to 200 %": (16, 14),
     }
     # Honest arms render nobody whom the segmenter does not have.
     assert subjects["real+synthetic"] == subjects["real+synthetic, to 200 %"] == own
     assert subjects["real+synthetic, full generator"] <= pool
+    assert "(honest)" in fewer.arms["real+synthetic"].description
+    ready = reduction(dataclasses.replace(setting, ready=True))[1]  # a run of bin/train
+    assert "(honest)" not in ready.arms["real+synthetic"].description
+
+
+def test_a_generator_that_has_seen_held_out_patients_is_refused(tmp_path, monkeypatch):
+    """By their names; `check_names` is for other patients of the same names."""
+    config = load_config("synthetic_data_evaluation:cpu,experiment=reduction", SMALL)
+    name = build_sources(config.data).test.info.case_names[0]
+    seen = types.SimpleNamespace(patients=(name,))
+    monkeypatch.setattr(running, "open_run", lambda _: seen)
+    monkeypatch.setattr(running, "trained_run", lambda *_: ready(OracleGenerator()))
+    with pytest.raises(ValueError, match=f"was trained on held-out patients .{name}"):
+        setting_of(config, str(tmp_path))
+    config.experiment.check_names = False
+    assert setting_of(config, str(tmp_path)).ready
+    config.experiment.check_names, seen.patients = True, ("somebody",)
+    assert setting_of(config, str(tmp_path)).ready
+    assert not setting_of(config, "oracle").ready
 
 
 class PerfectStages:

@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.folders import FolderSource
@@ -68,6 +69,36 @@ def test_pathology_gives_hearts_the_shape_of_diseases(hearts):
     assert np.array_equal(pathology(("NOR",))(0, label), label)
     with pytest.raises(ValueError, match="diseases"):
         pathology(("FLU",))
+
+
+def test_volumes_are_deformed_within_their_slices_and_never_fold():
+    """Thick slices along the last axis; so small that 14 mm would fold."""
+    label = np.zeros((2, 32, 32, 6), np.int32)
+    label[:, 8:24, 10:20] = np.arange(1, 7)  # a class a slice
+    made = elastic((1.0, 1.0, 8.0), rotation=20)(0, label)
+    for k in range(6):
+        assert set(np.unique(made[..., k])) == {0, k + 1}
+        for one in made[..., k] > 0:
+            assert scipy.ndimage.label(one)[1] == 1
+            assert abs(int(one.sum()) - 160) < 60
+    assert (made != label).any()
+    flat = elastic((1.0, 1.0), rotation=20)(0, label[..., 2])
+    assert (flat != label[..., 2]).any()
+
+
+def test_without_known_vendors_styles_are_the_subjects_own(hearts):
+    seen = []
+
+    class Spy:
+        name = "spy"
+
+        def __call__(self, seed, image, label, styles):
+            seen.extend(styles)
+            return image, label
+
+    made = build_set(hearts, Spy(), Recipe(style="own"), 4)
+    assert set(seen) == {"own"} and made.manifest["styles"] == 4
+    assert build_set(hearts, OracleGenerator(), Recipe(style="own"), 4).manifest["count"] == 4
 
 
 def test_interpolation_goes_through_the_codes():

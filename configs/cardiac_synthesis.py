@@ -89,7 +89,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "heart_classes": int(chosen["classes"]),
                 "as_slices": volumes or stacks,  # volumes are cut across their thickest axis
                 "slice_axis": 2,  # that axis, where `shape` is that of volumes
-                "empty_slices": True,  # slices without foreground are kept
+                "empty_slices": not volumes,  # whether slices without foreground are kept
                 "folder": "",
                 "label_map": "",
                 "cache": "",
@@ -143,7 +143,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "gan": "lsgan" if ablation == "least_squares" else "hinge",
                 "feature_matching": 0.0 if ablation == "no_feature_matching" else 10.0,
                 "perceptual": 10.0,
-                "kl": 0.05 * batch,  # the reference sums over the batch
+                "kl": 0.05,  # times the batch, over which the reference sums
                 "l1": 100.0,
             },
             "optimizer": {

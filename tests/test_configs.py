@@ -81,5 +81,9 @@ def test_cardiac_synthesis_takes_all_volumes_of_a_folder(tmp_path):
     overrides = {"data.kind": "folder", "data.folder": str(tmp_path), "data.train": "0"}
     config = load_config("cardiac_synthesis:cpu,data=volumes", overrides)
     sources = build_sources(config.data)
-    assert len(sources.train) == 3 * 16 and not len(sources.test)
+    assert len(sources.train) == 3 * 4 and not len(sources.test)  # those with a heart
+    config.data.empty_slices = True
+    assert len(build_sources(config.data).train) == 3 * 6  # but not what volumes are padded by
+    window = sources.train[0]["window"]
+    assert window[0, 0] < 0.05 and window[1, 0] > 0.95
     assert sources.train[0]["image"].shape == (64, 64, 1)

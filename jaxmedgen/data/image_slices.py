@@ -13,6 +13,8 @@ from jaxmedgen.ops.percentiles import HIGH, LOW
 class ImageSlices:
     """Slices across the thickest axis of every volume, one after the other.
 
+    Slices whose image is constant are padding: they are left out, of the window as well.
+
     Attributes:
         source: volumes; a record may have a ``spacing`` of its own.
         empty: whether slices without foreground are kept.
@@ -28,10 +30,12 @@ class ImageSlices:
         places, windows = [], []
         for subject in range(len(self.source)):
             record = self.source[subject]
-            windows.append(_window(record["image"]))
-            label = self.slices_first(record, record["label"])
-            kept = self.empty | (label > 0).any((1, 2))
-            places += [(subject, int(k)) for k in np.flatnonzero(np.broadcast_to(kept, len(label)))]
+            image, label = (self.slices_first(record, record[n]) for n in ("image", "label"))
+            flat = image.reshape(len(image), -1)
+            shown = flat.max(1) > flat.min(1)
+            windows.append(_window(image[shown] if shown.any() else image))
+            kept = shown & (self.empty | (label > 0).any((1, 2)))
+            places += [(subject, int(k)) for k in np.flatnonzero(kept)]
         object.__setattr__(self, "places", tuple(places))
         object.__setattr__(self, "_windows", tuple(windows))
 

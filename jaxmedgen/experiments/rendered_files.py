@@ -123,15 +123,15 @@ def _places(labels: pathlib.Path) -> Mapping[str, float]:
 
 
 def _style(path: pathlib.Path, rank: int, channels: int) -> Float[np.ndarray, "*s c"]:
-    """A scan as a style image; of a volume the middle slice, where slices are wanted."""
+    """A scan as a style image; a volume with its slices first, where slices are wanted."""
     volume = read_volume(path)
     array = np.asarray(volume.array, np.float32)
     if array.ndim == len(volume.spacing):
         array = array[..., None]
     if array.ndim - 1 == rank + 1:
         axis = thick_axis(volume.spacing)
-        array = np.take(array, array.shape[axis] // 2, axis)
-    if array.ndim - 1 != rank or array.shape[-1] != channels:
+        array = np.moveaxis(array, axis, 0)
+    if array.ndim - 1 not in (rank, rank + 1) or array.shape[-1] != channels:
         raise ValueError(
             f"{path} has {array.ndim - 1} axes and {array.shape[-1]} channels, the run sees "
             f"{rank} and {channels}"

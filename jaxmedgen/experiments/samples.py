@@ -42,7 +42,8 @@ class Wanted:
     Attributes:
         label: ``[*s]``.
         spacing: mm an axis.
-        style: image whose style may be taken, ``[*r, c]``.
+        style: image whose style may be taken, ``[*r, c]``; of volumes for a system of slices the
+            whole, slices first.
         slice_axis: the axis of `label` that is made slice by slice, or None.
         subject: name of the case that the label map and the style image are of.
         vendor: of the style image, "" where it is not known.
@@ -128,8 +129,7 @@ def wanted_labels(config: ConfigDict, sources: Sources, count: int, seed: int) -
             own = tuple(float(s) for s in record.get("spacing", train.source.info.spacing))
             vendor = _vendor(config, record)
             affine = affine_of(train.source, int(record["case"]))
-            middle = image[len(image) // 2]
-            yield Wanted(record["label"], own, middle, axis, case, vendor, affine)
+            yield Wanted(record["label"], own, image, axis, case, vendor, affine)
         return
     patch = tuple(config.patch_size) or None
     stream = SampleStream(train, seed, patch)

@@ -1,5 +1,6 @@
 """Label-conditional synthesis: parity over devices, learning, styles, stacks, arms, refusals."""
 
+import dataclasses
 import functools
 
 import jax
@@ -161,6 +162,16 @@ def test_styles_are_swapped_drawn_and_interpolated():
         }
 
     found = look(variables, image, label)
+    # A volume's middle slice is read in its volume's scale, as training shows it.
+    slices = dataclasses.replace(system, scaling="volume", turns=None)
+    volume = jnp.stack([0.2 * image, image, 4.0 * image], 1)
+    window = np.percentile(volume, (1, 99), (1, 2, 3)).swapaxes(0, 1)
+    batch = {"image": image, "label": label, "window": jnp.asarray(window, jnp.float32)}
+    trained = slices.prepare(batch, keys)["image"]
+    both = jax.jit(lambda x: slices.net.apply(variables[GENERATOR], x, method="encode")[0])
+    read = jax.jit(lambda x: slices.encode(variables, x)[0])
+    np.testing.assert_allclose(read(volume), both(trained), atol=1e-4)
+    assert np.abs(read(image) - both(trained)).max() > 1e-2
     np.testing.assert_array_equal(found["label"], label)
     assert found["drawn"].shape == (4, 32, 32, 1) and np.abs(found["drawn"]).max() <= 1
     # Styles are read after scaling by percentiles: units do not matter.
@@ -200,7 +211,8 @@ WHOLE = "arm=label,vendors=B"
     ("arm=style,modulation=clade", 4),
     ("arm=vendor,ablation=least_squares", 4),
     ("arm=pix2pixhd,ablation=single_scale,classes=8", 0),
-    ("arm=unet,ablation=instance_norm", 0),
+    ("arm=unet", 0),
+    ("arm=label,ablation=instance_norm", 0),
     ("arm=vae,modulation=clade_distance,ablation=no_feature_matching", 4),
 ])  # fmt: skip
 def test_every_arm_builds_and_steps(argument, latent):
@@ -268,5 +280,10 @@ def test_what_cannot_be_done_is_said():
     with pytest.raises(ValueError, match=r"train with data.shape=\(40, 32\)"):
         big = jnp.zeros((1, 40, 32), jnp.int32)
         small()[2].render({}, big, jnp.zeros((1, 4)))
+    for wrong in ("arm=unet,ablation=instance_norm", "arm=pix2pixhd,modulation=clade"):
+        with pytest.raises(ValueError, match="of SPADE's generator alone"):
+            small(wrong)
+    with pytest.raises(ValueError, match="stacks of the phantoms have 4"):
+        small("arm=label,data=stacks", data__heart_classes="8")
     with pytest.raises(ValueError, match="needs --config"):
         small("arm=label", features__kind="file")

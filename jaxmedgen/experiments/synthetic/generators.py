@@ -156,8 +156,8 @@ class SystemGenerator:
             moved = self._drawing.kind in ("move", "translate")
             return made if moved else in_window_of(made, image), kept
         rng, shown = np.random.default_rng(seed), image
-        if self._axis is not None:  # a style is read from the middle slice
-            shown = np.take(image, image.shape[self._axis + 1] // 2, self._axis + 1)
+        if self._axis is not None:  # systems read the middle slice, in its volume's scale
+            shown = np.moveaxis(image, self._axis + 1, 1)
         own, shown = shown, shown.copy()
         for k, style in enumerate(styles):
             if style in self._bank:
@@ -168,11 +168,11 @@ class SystemGenerator:
         return in_window_of(made, shown), label
 
     def _of_bank(self, style, rng):
-        """One of the style's images; of a volume the middle slice for a system of slices."""
+        """One of the style's images; a volume with its slices first for a system of slices."""
         chosen = self._bank[style][rng.integers(len(self._bank[style]))]
         if self._axis is None or chosen.ndim < 4:
             return chosen
-        return np.take(chosen, chosen.shape[self._axis] // 2, self._axis)
+        return np.moveaxis(chosen, self._axis, 0)
 
     def _slices_first(self, label):
         label = jnp.asarray(label)

@@ -36,6 +36,11 @@ def build(config: Any, info: DatasetInfo) -> LabelToImageGan:
         ValueError: settings that do not fit each other or the data.
     """
     model = config.model
+    if config.data.kind == "short_axis_stack" and config.data.heart_classes != 4:
+        raise ValueError(
+            f"data.heart_classes={config.data.heart_classes}: stacks of the phantoms have 4 "
+            "classes; take data=phantoms for 8"
+        )
     shape = network_shape(config, info)
     dtype = jnp.dtype(config.dtype)
     channels = len(info.channel_names)
@@ -59,7 +64,7 @@ def build(config: Any, info: DatasetInfo) -> LabelToImageGan:
     )
     features = feature_maps(config.features, len(shape), info.num_classes)
     policy = preset(config.augment.preset, info.spacing, classes=info.num_classes)
-    weights = dict(config.loss)
+    weights = dict(config.loss) | {"kl": config.loss.kl * config.batch_size}
     if features.kind == "none":
         weights["perceptual"] = 0.0
     turns = config.augment.quarter_turns
@@ -141,6 +146,11 @@ def _generator(model: Any, shape: tuple[int, ...], channels: int, dtype: Any) ->
             init_gain=model.init_gain,
             dtype=dtype,
             remat=model.remat,
+        )
+    if (model.modulation, model.norm) != ("spade", "batch"):
+        raise ValueError(
+            f"model.modulation={model.modulation}, model.norm={model.norm}: of SPADE's generator "
+            f"alone, {model.generator} has norms of its own"
         )
     if model.generator == "pix2pixhd":
         return Pix2PixHD(

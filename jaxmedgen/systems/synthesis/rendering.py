@@ -40,12 +40,18 @@ class RendersLabels(abc.ABC):
     ) -> tuple[Float[Array, "b d"], Float[Array, "b d"] | None]:
         """Mean and log-variance of the style of images of any intensities.
 
+        Of volumes, ``[b, n, *s, c]`` with their slices first, the middle slices are read. They are
+        scaled by their volumes' percentiles, as in training, where `scaling` says so.
+
         Raises:
             ValueError: the styles of this system are not read from images.
         """
         if self.net.style is None:
             raise ValueError("this generator reads no style from images: train arm=vae or style")
-        image = pad_to(scale_intensities(image, self.scaling), self.shape, -1.0)
+        image = scale_intensities(image, self.scaling)
+        if image.ndim == len(self.shape) + 3:
+            image = image[:, image.shape[1] // 2]
+        image = pad_to(image, self.shape, -1.0)
         return self.net.apply(variables[GENERATOR], image, method="encode")
 
     def sample(

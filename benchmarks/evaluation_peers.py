@@ -130,19 +130,20 @@ def networks() -> None:
             body = torch.nn.Sequential(*list(model.children())[:-1])
             theirs = body(resized).flatten(1).numpy()
         _close(f"{name} features, torchvision", _features(name, model, folder, x), theirs)
-    model = torchvision.models.vgg16(weights=None).eval()
-    cuts = {3, 8, 15, 22, 29}
-    with torch.no_grad():
-        maps, value = [], normalized
-        for number, layer in enumerate(model.features):
-            value = layer(value)
-            maps += [value.clone()] if number in cuts else []
-    theirs = float(
-        sum(((normalize_tensor(m[:1]) - normalize_tensor(m[1:])) ** 2).sum(1).mean() for m in maps)
-    )
-    extractor = _extractor("vgg16", model, folder)
-    ours = float(lpips_uncalibrated(extractor.maps(x[:1]), extractor.maps(x[1:]))[0])
-    check("LPIPS without weights, VGG-16", ours, theirs, 1e-4 * theirs)
+    for name, model, cuts in (
+        ("vgg16", torchvision.models.vgg16(weights=None), {3, 8, 15, 22, 29}),
+        ("alexnet", torchvision.models.alexnet(weights=None), {1, 4, 7, 9, 11}),
+    ):
+        with torch.no_grad():
+            maps, value = [], normalized
+            for number, layer in enumerate(model.eval().features):
+                value = layer(value)
+                maps += [value.clone()] if number in cuts else []
+        pairs = ((normalize_tensor(m[:1]), normalize_tensor(m[1:])) for m in maps)
+        theirs = float(sum(((a - b) ** 2).sum(1).mean() for a, b in pairs))
+        extractor = _extractor(name, model, folder)
+        ours = float(lpips_uncalibrated(extractor.maps(x[:1]), extractor.maps(x[1:]))[0])
+        check(f"LPIPS without weights, {name}", ours, theirs, 1e-4 * theirs)
 
 
 def _features(name, model, folder, x) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 ``inception_v3``: FID's network (Szegedy et al., CVPR 2016, as ported from TensorFlow: average pools
 that do not count the padding, a maximum pool in the last block), 2048 features. ``resnet50`` (and
-``resnet18``): He et al., CVPR 2016, also RadImageNet's. ``vgg16``: Simonyan & Zisserman, ICLR 2015;
-its five maps are LPIPS'.
+``resnet18``): He et al., CVPR 2016, also RadImageNet's. ``vgg16``: Simonyan & Zisserman, ICLR 2015,
+and ``alexnet``: Krizhevsky, arXiv 1404.5997; their five maps are LPIPS'.
 
 A file is ``.npz`` or ``.safetensors`` with the arrays of a PyTorch state dictionary under its
 names. Pickles are not read; this makes a file of one::
@@ -215,11 +215,27 @@ def vgg16(weights: Weights, image: Float[Array, "b h w c"]) -> Features:
     return x.mean((1, 2)), tuple(maps)
 
 
+_ALEXNET = ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))
+"""Number, stride and padding of AlexNet's convolutions; pools of three come before 3 and 6."""
+
+
+def alexnet(weights: Weights, image: Float[Array, "b h w c"]) -> Features:
+    """AlexNet's five convolutions, rectified, as maps; features are the last's means."""
+    x, maps = _normalized(image), []
+    for number, stride, pad in _ALEXNET:
+        x = _max_pool(x, 2, 0) if number in (3, 6) else x
+        name = f"features.{number}"
+        x = _conv(x, weights[f"{name}.weight"], stride, (pad, pad)) + weights[f"{name}.bias"]
+        maps.append(x := jax.nn.relu(x))
+    return x.mean((1, 2)), tuple(maps)
+
+
 ARCHITECTURES: Mapping[str, Callable[[Weights, Float[Array, "b h w c"]], Features]] = {
     "inception_v3": inception_v3,
     "resnet18": resnet,
     "resnet50": resnet,
     "vgg16": vgg16,
+    "alexnet": alexnet,
 }
 
 

@@ -73,6 +73,30 @@ def vgg_weights(rng):
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
+def test_alexnet_by_hand(tmp_path):
+    """Sizes of the five maps, and one number of the first of them."""
+    rng, before, weights = np.random.default_rng(0), 3, {}
+    for number, width, side in ((0, 4, 11), (3, 5, 5), (6, 6, 3), (8, 5, 3), (10, 4, 3)):
+        weights[f"features.{number}.weight"] = rng.normal(0, 0.2, (width, before, side, side))
+        weights[f"features.{number}.bias"] = rng.normal(0, 0.1, width)
+        before = width
+    np.savez(tmp_path / "alex.npz", **weights)
+    found = pretrained_extractor("alexnet", tmp_path / "alex.npz")
+    image = rng.uniform(size=(1, 67, 67, 3)).astype(np.float32)
+    shown = jnp.asarray(image)
+    maps = jax.jit(found.maps)(shown)
+    assert [m.shape[1:] for m in maps] == [
+        *((16, 16, 4), (7, 7, 5), (3, 3, 6)),
+        *((3, 3, 5), (3, 3, 4)),
+    ]
+    scaled = (image[0] - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    window = np.pad(scaled, ((2, 2), (2, 2), (0, 0)))[8:19, 12:23]  # output pixel (2, 3)
+    value = np.einsum("hwc,ochw->o", window, weights["features.0.weight"])
+    expected = np.maximum(value + weights["features.0.bias"], 0)
+    np.testing.assert_allclose(maps[0][0, 2, 3], expected, atol=1e-4)
+    assert jax.eval_shape(found.features, shown).shape == (1, 4)
+
+
 def test_weights_of_files_and_their_names(tmp_path):
     """The same arrays from both file types; a safetensors header as the format has it."""
     weights = vgg_weights(np.random.default_rng(0))

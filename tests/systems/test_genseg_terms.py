@@ -144,3 +144,97 @@ def test_discriminators_and_locators_of_slices():
     assert any(leaf.shape == (4, 4, 2, 4) for leaf in first)  # image and place
     other = jax.tree.leaves(variables["locator"]["params"]["absence"])
     assert any(leaf.shape == (4, 4, 1, 4) for leaf in other)
+
+
+def by_hand(system, weights, batch):
+    """Latent terms, joint and separate, and both cycles, every image encoded by itself."""
+    net = system.net
+
+    def run(*args, method):
+        return net.apply(weights, *args, method=method)
+
+    def encode(x):
+        code, skips = run(x, method="encode")
+        return code, *net.parts(code), skips
+
+    present, absent, prior, domain = (batch[n] for n in ("image", "absent", "prior", "domain"))
+    p, c_p, u_p, skips_p = encode(present)
+    a, c_a, _, skips_a = encode(absent)
+    x_pa, x_aa = run(p, skips_p, method="remove"), run(a, skips_a, method="remove")
+    x_pp = x_pa + run(c_p, u_p, skips_p, domain, method="residue")
+    x_ap = x_aa + run(c_a, prior, skips_a, domain, method="residue")
+    pa, c_pa, _, skips_pa = encode(x_pa)
+    _, c_aa, _, _ = encode(x_aa)
+    pp, c_pp, u_pp, _ = encode(x_pp)
+    ap, c_ap, u_ap, skips_ap = encode(x_ap)
+
+    def distance(x, y):
+        return jnp.abs(x - y).mean()
+
+    alike = distance(c_p, c_pa) + distance(c_a, c_aa)
+    whole = distance(p, pp) + distance(jnp.concatenate([c_a, prior], -1), ap)
+    parts = distance(c_a, c_ap) + distance(c_p, c_pp) + distance(u_p, u_pp) + distance(prior, u_ap)
+    back = run(pa, skips_pa, method="remove") + run(c_pa, u_p, skips_pa, domain, method="residue")
+    cycles = {
+        "apa": distance(absent, run(ap, skips_ap, method="remove")),
+        "pap": distance(present, back),
+    }
+    return {True: alike + whole, False: alike + parts}, cycles
+
+
+def test_codes_and_cycles_by_hand():
+    """Which codes are compared with which, and with whose skips images are translated back."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    image, absent = jax.random.normal(keys[0], (2, 3, 8, 8, 1))
+    batch = {"image": image, "absent": absent, "prior": jax.random.normal(keys[1], (3, 4, 4, 2))}
+    batch |= {"domain": jnp.zeros(3, jnp.int32)}
+    variants = {(c, j): system_of(f"cycle={c}", 1, **{"loss.joint_latent": str(j)})
+                for c, j in (("apa", True), ("pap", False))}  # fmt: skip
+    one = variants["apa", True]
+
+    def both(key):
+        args = tuple(batch[n] for n in ("image", "absent", "prior", "domain"))
+        weights = one.net.init(key, image[:1])
+        made = one.net.apply(weights, *args, method="translate")
+        inputs = LossInputs({"generator": weights}, {}, batch, keys[:3], key, jnp.zeros((), int))
+        found = {name: s._code_terms(inputs, made) for name, s in variants.items()}
+        return found, by_hand(one, weights, batch)
+
+    found, (latent, cycles) = jax.jit(both, compiler_options=QUICKLY)(keys[3])
+    assert latent[True] != latent[False] and cycles["apa"] != cycles["pap"]
+    for (cycle, joint), terms in found.items():
+        np.testing.assert_allclose(terms["latent"], latent[joint], rtol=1e-4)
+        np.testing.assert_allclose(terms["cycle"], cycles[cycle], rtol=1e-4)
+
+
+def test_what_guesses_learns_and_what_it_reads_unlearns():
+    """Gradient reversal: R descends on its error, the encoder ascends, by a weight that rises."""
+    system = system_of("arm=reversal", 1)
+    image = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
+    target = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
+
+    def gradients(key, step):
+        weights = system.net.init(key, image[:1])
+        code, skips = system.net.apply(weights, image, method="encode")
+        start = system.net.parts(code)[1]
+        guesser = system.reversal.init(key, start, skips)
+
+        def term(guesser, unique):
+            whole = jnp.concatenate([system.net.parts(code)[0], unique], -1)
+            blank = dict.fromkeys(Translations._fields)
+            made = Translations(**blank | {"code_p": whole, "skips_p": skips, "x_pa": target})
+            inputs = LossInputs({"reversal": guesser}, {}, {}, key, key, step)
+            return system._reverse(inputs, made)
+
+        def plain(guesser, unique):
+            return jnp.abs(target - system.reversal.apply(guesser, unique, skips)).mean()
+
+        return [jax.grad(f, (0, 1))(guesser, start) for f in (term, plain)]
+
+    run = jax.jit(gradients, compiler_options=QUICKLY)
+    ramp = system.reversal_ramp
+    for share, step in ((100 / ramp, 100), (1.0, 2 * ramp)):
+        (learns, reversed_), (down, up) = run(jax.random.key(2), jnp.asarray(step))
+        for a, b in zip(jax.tree.leaves(learns), jax.tree.leaves(down)):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(reversed_, -0.1 * share * up, rtol=1e-3, atol=1e-9)

@@ -1,7 +1,10 @@
 """Numbers as the page and the terminal write them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float
 
 from jaxmedgen.metrics import statistics
 
@@ -22,6 +25,12 @@ def difference(value: statistics.PairedDifference | None) -> str:
     if i.method != "single":
         text += f" [{i.low:+.3f}, {i.high:+.3f}]"
     return minus(text)
+
+
+def over_seeds(values: Sequence[float] | Float[np.ndarray, " n"], digits: int = 3) -> str:
+    """``0.694 (0.031)``: mean and sample standard deviation; the mean alone of one value."""
+    text = f"{np.mean(values):.{digits}f}"
+    return text + (f" ({np.std(values, ddof=1):.{digits}f})" if len(values) > 1 else "")
 
 
 def p_value(value: float | None) -> str:

@@ -16,6 +16,7 @@ from jaxmedgen.experiments.reproductions.cardiac.judges import Judges, Slices
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 from jaxmedgen.metrics.statistics import mean_interval
+from jaxmedgen.report.formats import over_seeds
 
 SEEDS = 3
 SEEDS_OF_ABLATIONS = 3
@@ -227,7 +228,6 @@ def table(found: Scores) -> str:
         cells = []
         for key in _COLUMNS:
             values = [s[key] for s in scores if key in s]
-            spread = f" ({np.std(values):.3f})" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.3f}{spread}" if values else "")
+            cells.append(over_seeds(values) if values else "")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

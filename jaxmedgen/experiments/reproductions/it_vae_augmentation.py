@@ -25,6 +25,7 @@ from jaxmedgen.experiments.it_vae_arm import train_it_vae
 from jaxmedgen.experiments.reproductions import study
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.metrics.statistics import PairedDifference, paired_difference
+from jaxmedgen.report.formats import over_seeds
 from jaxmedgen.report.results import AblationResults, score_matrix
 
 MODES = ("itvae-naive", "itvae-instance", "itvae-mixed")
@@ -175,4 +176,4 @@ def _gain(results, arm, reference, least, name, certain=True) -> Claim:
 
 
 def _mean(scores: np.ndarray) -> str:
-    return f"{np.nanmean(scores):.3f} ({np.std(np.nanmean(scores, 1)):.3f})"
+    return over_seeds(np.nanmean(scores, 1))

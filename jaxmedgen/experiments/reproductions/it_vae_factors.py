@@ -22,6 +22,7 @@ from jaxmedgen.experiments import latent_pictures as pictures
 from jaxmedgen.experiments.disentangling import stack
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.report.formats import over_seeds
 from jaxmedgen.train.environment import write_json
 
 GLYPH_ARMS = ("vae", "beta-vae", "u-vitae", "c-vitae")
@@ -238,7 +239,4 @@ def at_least(name: str, measured: float, least: float) -> Claim:
 
 def _cell(scores: Sequence[Mapping[str, float]], key: str, digits: int) -> str:
     values = [s[key] for s in scores]
-    if np.isnan(values).any():
-        return "-"
-    spread = f" ({np.std(values):.{digits}f})" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
+    return "-" if np.isnan(values).any() else over_seeds(values, digits)

@@ -1,6 +1,5 @@
 """What the parts share: networks as arms of a study, studies in folders, trained networks."""
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config
@@ -66,12 +65,6 @@ def study(
     plan = Study(config, sources, arms, budgets, seeds, dataset)
     results = run_study(plan, options.workdir / folder, progress=options.progress)
     return results, summarise(results)
-
-
-def spread(by_seed: np.ndarray) -> str:
-    """Mean and, for more than one seed, standard deviation."""
-    deviation = f" (sd {by_seed.std(ddof=1):.3f})" if len(by_seed) > 1 else ""
-    return f"{by_seed.mean():.3f}{deviation}"
 
 
 def difference(results: AblationResults, arm: str, budget: int) -> PairedDifference:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.data.sources import Record
-from jaxmedgen.experiments.reproductions.gcnn.parts import settings, spread
+from jaxmedgen.experiments.reproductions.gcnn.parts import settings
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.trained_model import trained_model
 from jaxmedgen.metrics.equivariance import equivariance_errors
@@ -25,6 +25,7 @@ from jaxmedgen.metrics.segmentation import dice_per_class
 from jaxmedgen.metrics.statistics import mean_interval
 from jaxmedgen.ops.group_average import Network
 from jaxmedgen.ops.groups import act_on_image, point_group
+from jaxmedgen.report.formats import over_seeds
 from jaxmedgen.report.pictures import montage, plane_columns
 from jaxmedgen.train.environment import write_json
 
@@ -215,7 +216,7 @@ def table(scores: Mapping[str, Scores], errors: Mapping[str, float]) -> str:
     lines = ["| arm | training pose | turned | any rotation | turned, of any kind | error |"]
     lines += ["|---|---|---|---|---|---|"]
     for arm, found in scores.items():
-        cells = [spread(found[kind].mean(1)) for kind in KINDS]
+        cells = [over_seeds(found[kind].mean(1)) for kind in KINDS]
         lines.append(f"| {arm}: {ARMS[arm][0]} | {' | '.join(cells)} | {errors[arm]:.1e} |")
     return "\n".join(lines)
 

@@ -12,7 +12,6 @@ from jaxmedgen.experiments.reproductions.shape_vae.models import (
     SEEDS,
     dense,
     scheduled,
-    spread,
     table,
     trained,
 )
@@ -20,6 +19,7 @@ from jaxmedgen.experiments.reproductions.trained_model import TrainedModel
 from jaxmedgen.experiments.shape_generation import draw, interpolate, reconstruct
 from jaxmedgen.experiments.shape_scores import image_rows, shape_scores
 from jaxmedgen.losses.reconstruction import reconstruction_loss
+from jaxmedgen.report.formats import over_seeds
 from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.metrics_log import read_metrics
 
@@ -52,11 +52,11 @@ def mask_part(options: Options) -> Part:
     rows = [
         [
             "AE" if not beta else f"VAE, beta {beta:g}",
-            spread(nats[beta], 1),
-            "-" if not beta else spread([c["kl"].mean() for c in curves[beta]], 1),
-            "-" if not beta else spread([-c["log_likelihood"].mean() for c in curves[beta]], 1),
-            *(spread([s[k] for s in scores[beta]]) for k in ("dice", "specificity")),
-            spread([s["active_units"] for s in scores[beta]], 1),
+            over_seeds(nats[beta], 1),
+            "-" if not beta else over_seeds([c["kl"].mean() for c in curves[beta]], 1),
+            "-" if not beta else over_seeds([-c["log_likelihood"].mean() for c in curves[beta]], 1),
+            *(over_seeds([s[k] for s in scores[beta]]) for k in ("dice", "specificity")),
+            over_seeds([s["active_units"] for s in scores[beta]], 1),
         ]
         for beta in found
     ]

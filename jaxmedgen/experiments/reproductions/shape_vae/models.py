@@ -98,11 +98,6 @@ def bounds(model: TrainedModel, draws: int, seed: int = 0) -> dict[str, Float[np
     return {name: x.reshape(len(x), -1).sum(1) for name, x in found.items()}
 
 
-def spread(values: list[float] | np.ndarray, digits: int = 3) -> str:
-    """Mean and standard deviation over seeds, for a table."""
-    return f"{np.mean(values):.{digits}f} ({np.std(values):.{digits}f})"
-
-
 def table(header: str, rows: list[list[str]]) -> str:
     """A Markdown table.
 

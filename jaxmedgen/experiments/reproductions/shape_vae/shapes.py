@@ -19,7 +19,6 @@ from jaxmedgen.experiments.reproductions.shape_vae.models import (
     SEEDS,
     convolutional,
     dense,
-    spread,
     table,
     trained,
 )
@@ -31,6 +30,7 @@ from jaxmedgen.ops.principal_components import (
     fit_principal_components,
     principal_angle,
 )
+from jaxmedgen.report.formats import over_seeds
 from jaxmedgen.systems.shape.vae import PLAYER
 
 LATENTS = 5
@@ -104,7 +104,9 @@ def ellipse_part(options: Options) -> Part:
     share = np.mean(compact, 0)
     rows = []
     for name, each in scores.items():
-        cells = [spread([s[k] for s in each]) for k in ("dice", "generalisation", "specificity")]
+        cells = [
+            over_seeds([s[k] for s in each]) for k in ("dice", "generalisation", "specificity")
+        ]
         t = int(name.split()[-1]) if name.startswith("PCA") else 0
         rows.append([name, *cells, f"{share[t - 1]:.3f}" if t else "-"])
     text = (

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxmedgen.experiments.reproductions.record import Claim
 from jaxmedgen.experiments.reproductions.translation.digits import Scores
+from jaxmedgen.report.formats import over_seeds
 
 ARMS = ("segmentation", "autoencoder", "proposed")
 """The talk's three, in the order in which they should come out."""
@@ -52,7 +53,4 @@ def table(title: str, found: Rows) -> str:
 
 
 def _cell(values: np.ndarray) -> str:
-    if np.isnan(values).any():
-        return ""
-    spread = f" ({values.std():.3f})" if len(values) > 1 else ""
-    return f"{values.mean():.3f}{spread}"
+    return "" if np.isnan(values).any() else over_seeds(values)

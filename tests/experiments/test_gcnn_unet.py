@@ -76,7 +76,7 @@ def test_pose_claims(exact):
     assert turns.holds and turns.measured == pytest.approx(0.51, abs=2e-3)
     assert longer.holds and longer.measured == pytest.approx(-0.01)
     table = pose.table(scores, dict.fromkeys(scores, 1e-6)).splitlines()
-    assert table[-1].startswith("| octahedral") and "0.710 (sd 0.000)" in table[-1]
+    assert table[-1].startswith("| octahedral") and "0.710 (0.000)" in table[-1]
 
 
 def test_size_claims():

@@ -169,7 +169,7 @@ def test_the_published_task_of_128_has_its_data(tmp_path, monkeypatch):
         data = digits.configured(asked, "gpu", "large", "autoencoder", 0).data
         assert (data.train, data.validation, data.test) == (train, 500, test)
     small = digits.configured(asked, "cpu", "large", "autoencoder", 0)
-    assert (small.data.train, small.data.test, small.steps) == (4000, 1000, 1500)
+    assert (small.data.train, small.data.test, small.steps) == (4000, 1000, 1200)
     asked = Options(tmp_path, data="mnist", parts=("large",))
     config = digits.configured(asked, "gpu", "large", "autoencoder", 0)
     assert config.data.shape == (128, 128) and config.data.folder == "mnist"

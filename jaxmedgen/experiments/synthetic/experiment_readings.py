@@ -32,9 +32,9 @@ def findings_of(
     """
     if name == "reduction":
         size, few = max(results.budgets), min(results.budgets)
-        full = _dice(results, REAL, size)
+        full = mean_dice(results, REAL, size)
         kept, knowing = (
-            _dice(results, arm, few) / full
+            mean_dice(results, arm, few) / full
             for arm in ("real+synthetic", "real+synthetic, full generator")
         )
         if not honest:
@@ -84,7 +84,7 @@ def group_tables(results: AblationResults, patterns: Mapping[str, str]) -> tuple
             (
                 arm,
                 budget,
-                tuple(_dice(results, arm, budget, [g == n for g in groups]) for n in names),
+                tuple(mean_dice(results, arm, budget, [g == n for g in groups]) for n in names),
             )
             for budget in results.budgets
             for arm in results.arms
@@ -131,11 +131,13 @@ def equivalences(table: GroupTable) -> tuple[str, ...]:
 
 
 def _gain(results, arm: str, reference: str, budget: int, chosen: Sequence[bool]) -> float:
-    return _dice(results, arm, budget, chosen) - _dice(results, reference, budget, chosen)
+    return mean_dice(results, arm, budget, chosen) - mean_dice(results, reference, budget, chosen)
 
 
-def _dice(results, arm: str, budget: int, chosen: Sequence[bool] | None = None) -> float:
-    """Mean over seeds and the chosen cases; NaN without any."""
+def mean_dice(
+    results: AblationResults, arm: str, budget: int, chosen: Sequence[bool] | None = None
+) -> float:
+    """Mean Dice over seeds and the chosen cases (all by default); NaN without any."""
     if arm not in results.arms or not results.select(arm, budget):
         return math.nan
     scores = score_matrix(results, arm, budget)

@@ -17,6 +17,7 @@ from jaxmedgen.data.sources import Standardized, in_memory
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.study import Study
+from jaxmedgen.experiments.synthetic.agreement import measured
 from jaxmedgen.experiments.synthetic.experiment_readings import (
     equivalences,
     findings_of,
@@ -279,6 +280,9 @@ def report_experiment(
     if name == "reduction":
         kept = retention_table(results)
         texts, tables = (*texts, *equivalences(kept)), (*tables, kept)
+    if name == "agreement":
+        findings, distances, said = measured(setting, results, workdir)
+        texts, tables = (*said, *texts_of(findings)), (*tables, distances)
     path = write_report(results, workdir / "report.html", readings=texts, groups=tables)
     print_summary(summarise(results))
     for text in texts:

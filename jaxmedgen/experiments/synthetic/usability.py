@@ -20,6 +20,7 @@ from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.phantoms.short_axis_stack import DISEASES
 from jaxmedgen.data.sources import Source
 from jaxmedgen.experiments.arms import Arm
+from jaxmedgen.experiments.synthetic.agreement import generators_of
 from jaxmedgen.experiments.synthetic.anatomy import Deformation, deformation_of, pathology
 from jaxmedgen.experiments.synthetic.arms import (
     Synthetic,
@@ -29,8 +30,6 @@ from jaxmedgen.experiments.synthetic.arms import (
     to,
     warped_arm,
 )
-from jaxmedgen.experiments.synthetic.generator_sources import GeneratorFor, trained_on
-from jaxmedgen.experiments.synthetic.known_generators import Degraded
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
 from jaxmedgen.experiments.synthetic.setting import REAL, Part, Setting
 from jaxmedgen.metrics.cardiac import check_heart_order
@@ -218,19 +217,11 @@ def outliers(setting: Setting) -> tuple[Part, ...]:
     return (Part(arms, (options.labelled,)),)
 
 
-FAULTS = ("blurred", "noisy", "permuted", "collapsed")
-CHECKPOINTS = (25, 50, 100, 200, 400)
-"""Steps of the five generators that are better the longer they were trained."""
-
-
 def agreement(setting: Setting) -> tuple[Part, ...]:
     """Segmenters trained on the images of generators of different quality alone."""
     size, preset, own = len(setting.pool), setting.preset, setting.recipe("own")
-    generators = {"sound": setting.generator}
-    generators |= {name: faulty(setting.generator, name) for name in FAULTS}
-    generators |= {f"checkpoint {steps}": checkpoint(steps) for steps in CHECKPOINTS}
     arms = {REAL: mixture_arm("real images", preset=preset)}
-    for name, generator in generators.items():
+    for name, generator in generators_of(setting).items():
         synthetic = dataclasses.replace(
             setting.synthetic(lambda real: size, own, pool=setting.pool), generator=generator
         )
@@ -251,14 +242,3 @@ EXPERIMENTS: Mapping[str, Callable[[Setting], tuple[Part, ...]]] = {
     "outliers": outliers,
     "agreement": agreement,
 }
-
-
-def faulty(generator: GeneratorFor, fault: str) -> GeneratorFor:
-    """The same generators with a fault of `generators.Degraded`."""
-    return lambda labelled, folder, seed: Degraded(generator(labelled, folder, seed), fault)
-
-
-def checkpoint(steps: int) -> GeneratorFor:
-    """The generator of `configs/cardiac_synthesis.py` after some steps, one for all seeds."""
-    make = trained_on("cardiac_synthesis:cpu", steps=steps)
-    return lambda labelled, folder, seed: make(labelled, folder.parent / f"checkpoint{steps}", 0)

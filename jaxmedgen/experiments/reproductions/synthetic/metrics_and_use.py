@@ -1,11 +1,9 @@
 """Claim 6: does FID order generators as their use does, and where does it mislead?"""
 
 import time
-from collections.abc import Sequence
 
 import matplotlib.figure
 import numpy as np
-import scipy.stats
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxmedgen.data.case_groups import groups_of
@@ -19,20 +17,23 @@ from jaxmedgen.experiments.reproductions.synthetic.parts import (
     setting,
     table,
 )
-from jaxmedgen.experiments.study import models_path
+from jaxmedgen.experiments.synthetic.agreement import (
+    CHECKPOINTS,
+    FAULTS,
+    TRAINED,
+    images_of,
+    rank_correlation,
+)
 from jaxmedgen.experiments.synthetic.extractors import trained_classifier
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.realism import ImageSet, copying, set_measures
 from jaxmedgen.experiments.synthetic.realism_run import ceilings, image_set
 from jaxmedgen.experiments.synthetic.setting import REAL
-from jaxmedgen.experiments.synthetic.synthetic_set import build_set
-from jaxmedgen.experiments.synthetic.usability import CHECKPOINTS, FAULTS, checkpoint, faulty
 from jaxmedgen.report.realism import Measure, sample_rows
 
 IMAGES = 640
 """Real images of the reference, and images a set; FID of 128 features wants 1280."""
 
-TRAINED = tuple(f"checkpoint {steps}" for steps in CHECKPOINTS)
 GENERATORS = ("sound", *FAULTS, *TRAINED)
 
 _SHOWN = ("fid", "fid_infinity", "kid", "precision", "recall", "density", "coverage",
@@ -49,11 +50,8 @@ def agreement(options: Options) -> Part:
     dice = {name: float(np.nanmean(scores(results, name, size))) for name in GENERATORS}
     value = {(m.images, m.metric): m.value for m in measures}
 
-    def correlation(names: Sequence[str]) -> float:
-        pairs = [(-value[name, "fid"], dice[name]) for name in names]
-        return float(scipy.stats.spearmanr(*zip(*pairs)).statistic)
-
-    trained = correlation(TRAINED)
+    fid = {name: value[name, "fid"] for name in GENERATORS}
+    trained = rank_correlation(fid, dice, TRAINED)
     sure = value["collapsed", "inception_score"] / value["sound", "inception_score"]
     floor = value["held-out real", "fid"]
     read = {
@@ -90,13 +88,14 @@ def agreement(options: Options) -> Part:
             bool(lost.high < 0),
         ),
     )
+    known = ("sound", *FAULTS)
     notes = (
         "The sheet asks for the rank correlation over checkpoints. A first run took the sound "
         "generator and the four faulty ones in their place, where it was "
-        f"{correlation(('sound', *FAULTS)):.2f} (here): the permuted generator's images are the "
+        f"{rank_correlation(fid, dice, known):.2f} (here): the permuted generator's images are the "
         "sound one's, so that FID cannot tell them apart, and noise that ruins FID costs a "
-        f"segmenter little. Without the permuted one it is "
-        f"{correlation([n for n in ('sound', *FAULTS) if n != 'permuted']):.2f}.",
+        "segmenter little. Without the permuted one it is "
+        f"{rank_correlation(fid, dice, [n for n in known if n != 'permuted']):.2f}.",
         f"Inception score of the collapsed generator over the sound one's: {sure:.2f}.",
         *(f"{name}: {text}." for name, texts in read.items() for text in texts),
     )
@@ -120,20 +119,9 @@ def _realism(made, options) -> tuple[tuple[Measure, ...], dict[str, np.ndarray]]
     groups = groups_of(real.info.case_names, pattern)
     merged = relabel(real, data.target_of, data.target_names)
     network = trained_classifier(merged, groups, options.workdir / "agreement" / "extractor")
-    models = models_path(options.workdir / "agreement" / "part0", 0, 0).parent.parent / "pool"
     reference, floor = image_set(real, pattern), image_set(unseen, pattern)
     sets: dict[str, ImageSet] = {"held-out real": floor, **ceilings(floor, 1.0)}
-    of_pool = groups_of(made.pool.info.case_names, pattern)
-    recipe = made.recipe("own")
-    for name, make in {
-        "sound": made.generator,
-        **{fault: faulty(made.generator, fault) for fault in FAULTS},
-        **{name: checkpoint(steps) for name, steps in zip(TRAINED, CHECKPOINTS)},
-    }.items():
-        generator = make(made.pool, models / "seed0", 0)
-        built = build_set(made.pool, generator, recipe, IMAGES, groups=of_pool)
-        of = {e["name"]: e["subject"] for e in built.manifest["images"]}
-        sets[name] = image_set(built.source, "", of)
+    sets |= images_of(made, options.workdir / "agreement" / "part0", IMAGES)
     measures = set_measures(reference, sets, network, resamples=0)
     trained_on = image_set(in_memory(made.pool), pattern)
     copies, _ = copying(trained_on, floor, sets["sound"], network)

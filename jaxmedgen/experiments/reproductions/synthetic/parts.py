@@ -15,7 +15,7 @@ from jaxmedgen.report.page import write_report
 from jaxmedgen.report.pictures import montage, three_planes
 from jaxmedgen.report.results import AblationResults, save_results, score_matrix
 
-SEEDS = 2
+SEEDS = 3
 
 
 def setting(options: Options, experiment: str, **own: str) -> Setting:

@@ -23,17 +23,17 @@ class Split(NamedTuple):
     test: tuple[str, ...]
 
 
-_PART = r"([_-]((frame|slice|ses|session|run|z)[-_]?[0-9]+|E[DS]))+$"
-"""What ends the name of a part of a patient: `_ED`, `_frame12`, `_slice3`, `_ses-2`, `_z03`."""
+_PART = r"([_-]((frame|slice|ses|session|run|z)[-_]?[0-9]+|E[DS]|left|right))+$"
+"""What ends the name of a part of a patient: `_ED`, `_frame12`, `_ses-2`, `_z03_left`."""
 
 
 def patient_of(case_name: str) -> str:
     """The patient of a case: the BIDS subject (`sub-01_ses-2_T1w` -> `sub-01`), else the name.
 
-    Of other names endings of a phase, frame, session, run or slice are left out:
+    Of other names endings of a phase, frame, session, run, slice or side are left out:
     `patient001_frame12_z03` and `patient001_ED` are of `patient001`.
     """
-    match = re.match(r"sub-[0-9A-Za-z]+(?=_|$)", case_name)
+    match = re.match(r"sub-[0-9A-Za-z]+(?=[_-]|$)", case_name)
     if match:
         return match.group()
     return re.sub(_PART, "", case_name) or case_name

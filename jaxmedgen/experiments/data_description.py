@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from jaxmedgen.data.build import preprocessing
 from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.hemispheres import patient_of_slice
+from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, Source
 from jaxmedgen.data.splits import patient_of
@@ -69,7 +71,7 @@ def describe_data(
         "label_map": None if folder is None else folder.label_map,
     }
     if config.data.get("folder") and config.data.kind not in _DIGITS:
-        content["patients"] = sorted({patient_of(name) for name in source.info.case_names})
+        content["patients"] = sorted({patient_of(name) for name in _cases_of(source)})
     if origin is not None:
         content["origin"] = {
             "preprocessing": json.loads(origin.preprocessing.to_json()),
@@ -92,6 +94,19 @@ def _folder_of(source: Source) -> FolderSource | None:
     while not isinstance(source, FolderSource) and hasattr(source, "source"):
         source = source.source
     return source if isinstance(source, FolderSource) else None
+
+
+def _cases_of(source: Source) -> tuple[str, ...]:
+    """The cases that `source` shows slices of, or its own."""
+    stacks = getattr(source, "stacks", None)
+    if stacks is not None:
+        return tuple(stack.name for stack in stacks)
+    part = source
+    while not isinstance(part, ImageSlices) and hasattr(part, "source"):
+        part = part.source
+    if _origin_of(source) is not None:
+        return tuple(patient_of_slice(name) for name in source.info.case_names)
+    return part.source.info.case_names if isinstance(part, ImageSlices) else source.info.case_names
 
 
 def _origin_of(source: Source) -> Origin | None:

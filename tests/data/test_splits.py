@@ -43,6 +43,9 @@ def test_patients():
     assert splits.patient_of("sub-01_ses-2_T1w") == "sub-01"
     assert splits.patient_of("sub-01") == "sub-01"
     assert splits.patient_of("subject1_a") == "subject1_a"
+    assert splits.patient_of("sub-01-003") == "sub-01"  # a slice of it
+    assert splits.patient_of("patient001_z012_left") == "patient001"
+    assert splits.patient_of("case-001") == "case-001"
     for name in ("patient001_frame12", "patient001_ED", "patient001_frame01_z03", "patient001-ES"):
         assert splits.patient_of(name) == "patient001"
     assert splits.patient_of("case_z1x") == "case_z1x" and splits.patient_of("_ED") == "_ED"

@@ -87,6 +87,13 @@ def opened(workdir, monkeypatch, limit):
     return run
 
 
+def test_a_run_keeps_the_names_of_its_patients(workdir):
+    """Whose slices it saw, not the test patient's: others refuse to be tested on them."""
+    work, _, sources = workdir
+    (tested,) = {name[:2] for name in sources.test.info.case_names}
+    assert set(runs.open_run(work).patients) == {"s0", "s1", "s2"} - {tested}
+
+
 def test_channels_of_a_folder_are_scaled_jointly(workdir):
     """One mean and deviation for all of them: the tenfold channel stays the brighter one."""
     sources = workdir[2]

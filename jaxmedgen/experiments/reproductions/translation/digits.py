@@ -21,7 +21,7 @@ from jaxmedgen.train.environment import write_json
 
 STEPS = 2500
 BATCH = 16
-DIGIT_STEPS = 2400
+DIGIT_STEPS = 1600
 LARGE_STEPS = 1200
 DIGIT_BATCH = 8
 """Of the tasks of 48^2 and 128^2 on a processor, where a step takes 0.4 and 2.2 s of a core."""

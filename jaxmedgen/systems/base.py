@@ -110,7 +110,7 @@ class CanInterpolateStyles(Protocol):
         variables: PlayerVariables,
         label: Int[Array, " b *s"],
         first: Float[Array, "b *r c"],
-        last: Float[Array, "b *r c"],
+        last: Float[Array, "b *q c"],
         places: Float[Array, " steps"],
     ) -> Float[Array, "steps b *s c"]:
         """Images of the label maps in styles on the way: that of `first` at 0, of `last` at 1."""

@@ -120,7 +120,7 @@ class RendersLabels(abc.ABC):
         variables: PlayerVariables,
         label: Int[Array, " b *s"],
         first: Float[Array, " b *r c"],
-        last: Float[Array, " b *r c"],
+        last: Float[Array, " b *q c"],
         places: Float[Array, " steps"],
     ) -> Float[Array, "steps b *s c"]:
         """Images of label maps in styles on the line through those of two images, at 0 and 1."""

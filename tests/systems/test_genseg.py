@@ -13,7 +13,6 @@ from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.ops.collectives import all_mean, batch_axis
 from jaxmedgen.systems import base
-from jaxmedgen.systems.translation.genseg_terms import Stage, Weights, four_stages, weights_at
 from jaxmedgen.train.objectives import LossInputs
 from jaxmedgen.train.step import make_step
 
@@ -170,20 +169,6 @@ def test_translations_add_residuals_to_the_right_images(prepared):
     assert reach[0] == 0 and reach[1] > 0 and reach[2] > 0
     assert np.abs(alone).max() > 0.5  # so far out, tanh of the sum would show
     assert np.abs(np.asarray(made.x_pa)).max() <= 1
-
-
-def test_weights_follow_the_stages():
-    stages = four_stages(100)
-    found = [jax.jit(lambda s: weights_at(stages, s))(step) for step in (0, 24, 25, 50, 75, 99)]
-    assert [float(w["image"]) for w in found] == [1, 1, 50, 50, 0, 0]
-    assert [float(w["adversarial"]) for w in found] == [0, 0, 3, 3, 0, 0]
-    assert [float(w["segmentation"]) for w in found] == [0, 0, 0, 1, 1, 1]
-    assert weights_at((Stage(0, Weights()),), 3)["segmentation"] == 0.01
-    own = four_stages(100, Weights(image=20.0, information=0.1, place=10.0))
-    found = [weights_at(own, step) for step in (24, 49, 74, 99)]
-    for name, values in (("image", [1, 20, 20, 0]), ("place", [0, 10, 10, 0])):
-        assert [float(w[name]) for w in found] == values
-    assert [round(float(w["information"]), 6) for w in found] == [0, 0.1, 0.1, 0]
 
 
 VARIANTS = {

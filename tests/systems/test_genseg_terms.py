@@ -12,7 +12,14 @@ from jaxmedgen.nets.genseg_encoder import Skip
 from jaxmedgen.systems.base import build_system
 from jaxmedgen.systems.translation.genseg_inputs import exchanges
 from jaxmedgen.systems.translation.genseg_sides import sides
-from jaxmedgen.systems.translation.genseg_terms import Weights, feature_difference, found_place
+from jaxmedgen.systems.translation.genseg_terms import (
+    Stage,
+    Weights,
+    feature_difference,
+    found_place,
+    four_stages,
+    weights_at,
+)
 from jaxmedgen.train.objectives import LossInputs
 
 QUICKLY = {"xla_backend_optimization_level": 0}
@@ -41,6 +48,20 @@ def test_weights_keep_their_ratios():
     assert system.stages[0].weights == new
     with pytest.raises(ValueError, match="all zero"):
         Weights(0, 0, 0, 0, 0).rescaled(1)
+
+
+def test_weights_follow_the_stages():
+    stages = four_stages(100)
+    found = [jax.jit(lambda s: weights_at(stages, s))(step) for step in (0, 24, 25, 50, 75, 99)]
+    assert [float(w["image"]) for w in found] == [1, 1, 50, 50, 0, 0]
+    assert [float(w["adversarial"]) for w in found] == [0, 0, 3, 3, 0, 0]
+    assert [float(w["segmentation"]) for w in found] == [0, 0, 0, 1, 1, 1]
+    assert weights_at((Stage(0, Weights()),), 3)["segmentation"] == 0.01
+    own = four_stages(100, Weights(image=20.0, information=0.1, place=10.0))
+    found = [weights_at(own, step) for step in (24, 49, 74, 99)]
+    for name, values in (("image", [1, 20, 20, 0]), ("place", [0, 10, 10, 0])):
+        assert [float(w[name]) for w in found] == values
+    assert [round(float(w["information"]), 6) for w in found] == [0, 0.1, 0.1, 0]
 
 
 def test_another_finding_takes_the_place_of_each():

@@ -24,7 +24,7 @@ BATCH = 16
 DIGIT_STEPS = 1600
 LARGE_STEPS = 1200
 DIGIT_BATCH = 8
-"""Of the tasks of 48^2 and 128^2 on a processor, where a step takes 0.4 and 2.2 s of a core."""
+"""Of the tasks of 48^2 and 128^2 on a processor, where a step takes 0.4 and 2.9 s of a core."""
 
 MNIST = 70_000
 """Digits of both parts."""

@@ -170,9 +170,11 @@ def test_the_published_task_of_128_has_its_data(tmp_path, monkeypatch):
         assert (data.train, data.validation, data.test) == (train, 500, test)
     small = digits.configured(asked, "cpu", "large", "autoencoder", 0)
     assert (small.data.train, small.data.test, small.steps) == (4000, 1000, 1200)
+    assert small.baseline.segmentation == 1.0
     asked = Options(tmp_path, data="mnist", parts=("large",))
     config = digits.configured(asked, "gpu", "large", "autoencoder", 0)
     assert config.data.shape == (128, 128) and config.data.folder == "mnist"
+    assert config.baseline.segmentation == 0.01
     assert (config.data.clutter, config.data.piece) == (80, 10)
     assert (config.data.labelled, config.data.labelled_kind) == (0.01, 9)
     assert config.net.features == (16, 32, 64, 128, 256, 512)

@@ -1,5 +1,7 @@
 """Claims on label deformation, from made-up measures of models."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def outcome(plausible, topology):
 class MadeUp(Measured):
     """A model whose measures are given: those of the second seed differ by a known amount."""
 
-    values = {}
+    values: ClassVar = {}
 
     def __init__(self, options, arm, seed, steps=None, prefix=""):
         self.arm, self.seed, self.sweep = arm, seed, bool(prefix)

@@ -18,7 +18,7 @@ from jaxmedgen.experiments.reproductions.hearts.pathology import Coherence, Shif
 from jaxmedgen.experiments.reproductions.hearts.subjects import Summary
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 
-SEEDS = 2
+SEEDS = 3
 STEPS = 1000
 SWEEP = {"beta1": "beta1", "beta5": "beta5", "beta15": "vae", "beta50": "beta50"}
 """Names in the table and arms, by rising beta."""

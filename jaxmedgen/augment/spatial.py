@@ -1,9 +1,10 @@
 """Random flips, affine maps and deformations, composed into one resampling.
 
-All maps of a sample become one field of sampling coordinates, ``x'(p) = x(F A phi(p))`` with a flip
-F, an affine map A and a deformation phi (`deformation.py` lists the kinds; several are composed);
-image (linear) and label (nearest, unless set otherwise) are resampled once. Lengths are in mm and
-relative to the centre of the volume.
+All maps of a sample become one field of sampling coordinates, ``x'(p) = x(psi F A phi(p))`` with a
+deformation psi of a learned model, which is made for the sample as it is and so looks at it last, a
+flip F, an affine map A and a deformation phi (`deformation.py` lists the kinds; several are
+composed); image (linear) and label (nearest, unless set otherwise) are resampled once. Lengths are
+in mm and relative to the centre of the volume.
 
 Ranges and conventions: nnU-Net (Isensee et al. 2021) for flips, rotation and scale.
 """
@@ -66,7 +67,7 @@ class Spatial:
         elastic_noise: alpha of smoothed noise, in voxels.
         elastic_noise_sigma: range of its width, in voxels.
         elastic_relative: nnU-Net's deformation scale, a part of the volume.
-        sample_field: makes deformations by a learned model.
+        sample_field: makes deformations by a learned model, which the others then move.
         sample_field_p: their probability.
         border: beyond the volume, ``constant`` (air and label 0) or ``reflect``.
         fill: value of the air; by default the minimum of each sample and channel.
@@ -182,7 +183,7 @@ def sample_spatial(settings: Spatial, keys: Key[Array, " b"]) -> Parameters:
 def displacements(
     settings: Spatial, parameters: Parameters, shape: tuple[int, ...]
 ) -> list[Float[Array, " b *s n"]]:
-    """The enabled deformations in voxels, in the order of composition."""
+    """The enabled random deformations in voxels, in the order of composition."""
     spacing, keys = settings.spacing, parameters["field_keys"]
     smooth = {"sigma": settings.deformation_sigma}
     fields = []
@@ -212,11 +213,13 @@ def displacements(
         scale, strength = (parameters["elastic_relative" + end] for end in ("", "_width"))
         key = fold_keys(keys, 4)
         fields.append(random_relative_displacement(key, shape, scale=scale, strength=strength))
-    if settings.sample_field is not None:
-        field = settings.sample_field(fold_keys(keys, 5))
-        on = parameters["learned"].reshape(-1, *(1,) * (field.ndim - 1))
-        fields.append(jnp.where(on, field, 0.0))
     return fields
+
+
+def _learned(settings, parameters):
+    """The learned model's deformations in voxels, zero where there is none."""
+    field = settings.sample_field(fold_keys(parameters["field_keys"], 5))
+    return jnp.where(parameters["learned"].reshape(-1, *(1,) * (field.ndim - 1)), field, 0.0)
 
 
 def sampling_coordinates(
@@ -242,7 +245,11 @@ def sampling_coordinates(
     sign = jnp.where(parameters["flip"], -1.0, 1.0)  # [b, n]
     matrix = matrix.at[:, :-1].multiply(sign[:, :, None])
     coordinates = transform_coordinates(matrix, coordinates, shape, spacing)
-    return mirrored(coordinates, shape) if settings.border == "reflect" else coordinates
+    reflect = settings.border == "reflect"
+    if settings.sample_field is not None:
+        coordinates = mirrored(coordinates, shape) if reflect else coordinates
+        coordinates = coordinates + resample(_learned(settings, parameters), coordinates)
+    return mirrored(coordinates, shape) if reflect else coordinates
 
 
 def apply_spatial(

@@ -19,7 +19,7 @@ from jaxmedgen.augment.spatial import (
     sampling_coordinates,
 )
 from jaxmedgen.ops.field_measures import jacobian_determinant
-from jaxmedgen.ops.fields import compose, exp_velocity
+from jaxmedgen.ops.fields import compose, exp_velocity, identity_grid
 from jaxmedgen.ops.random_fields import random_velocity
 
 SHAPE = (24, 20)
@@ -87,19 +87,29 @@ def test_learned_fields_take_part_with_their_probability():
         return jnp.ones((keys.shape[0], *SHAPE, 2))
 
     settings = Spatial(spacing=(1.0, 1.0), sample_field=sample_field, sample_field_p=0.5)
-    field = _field(settings, batch=200)
+    drawn = sample_spatial(settings, _keys(200))
+    field = np.asarray(sampling_coordinates(settings, drawn, SHAPE) - identity_grid(SHAPE))
     on = field[:, 0, 0, 0] == 1
     assert on.mean() == pytest.approx(0.5, abs=0.12) and (field[~on] == 0).all()
 
 
-def test_several_deformations_are_composed():
-    first = Spatial(spacing=(1.0, 1.0), deformation=Draw(2, 2), deformation_sigma=5.0)
-    both = dataclasses.replace(first, sample_field=lambda keys: jnp.ones((len(keys), *SHAPE, 2)))
-    drawn = sample_spatial(both, _keys(2))
-    (u,) = displacements(first, drawn, SHAPE)
-    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
-    found = np.asarray(sampling_coordinates(both, drawn, SHAPE)) - grid
-    np.testing.assert_allclose(found[:, :-1, :-1], np.asarray(u)[:, 1:, 1:] + 1, atol=1e-4)
+def test_a_learned_deformation_looks_at_the_image_last():
+    """It is made for the image as it is: what follows moves the deformed image."""
+    first = Spatial(
+        spacing=(1.0, 1.0), flip_axes=(0, 1), deformation=Draw(2, 2), deformation_sigma=5.0
+    )
+    slope = jnp.stack(jnp.meshgrid(*map(jnp.arange, SHAPE), indexing="ij"), -1) / 10.0
+    field = jnp.asarray([2.0, -1.0]) + slope * jnp.asarray([1.0, 2.0])
+
+    both = dataclasses.replace(
+        first, sample_field=lambda keys: jnp.broadcast_to(field, (len(keys), *field.shape))
+    )
+    drawn = sample_spatial(both, _keys(6))
+    assert 0 < np.asarray(drawn["flip"]).mean() < 1
+    c = np.asarray(sampling_coordinates(first, drawn, SHAPE))
+    at = np.clip(c, 0, np.asarray(SHAPE) - 1)
+    expected = c + np.asarray([2.0, -1.0]) + at / 10 * np.asarray([1.0, 2.0])
+    np.testing.assert_allclose(sampling_coordinates(both, drawn, SHAPE), expected, atol=1e-3)
 
 
 def test_affine_maps_happen_jointly():

@@ -122,8 +122,8 @@ def prepare_jax(distributed: bool = False) -> None:
     backend = jax.default_backend()
     if backend == "cpu" and os.path.exists("/dev/nvidia0") and not os.environ.get("JAX_PLATFORMS"):
         raise ValueError(
-            "this machine has an NVIDIA GPU but JAX sees only the CPU: "
-            "pip install 'jaxmedgen[cuda]', or set JAX_PLATFORMS=cpu to run on the CPU"
+            "this machine has an NVIDIA GPU but JAX sees only the CPU: run "
+            f"{sys.executable} -m pip install 'jax[cuda13]', or set JAX_PLATFORMS=cpu"
         )
     if jax.process_index() == 0:
         kinds = sorted({d.device_kind for d in jax.devices()})

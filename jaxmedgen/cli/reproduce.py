@@ -10,12 +10,14 @@ from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 
 EXAMPLE = """Runs the experiment behind a system's claims and records what came out.
 
-Writes NAME.json, NAME.md and pictures to --output, the list of all claims to results.md beside it,
-and the thresholds that systems/NAME.md beside it shows. Trainings lie in --workdir; finished ones
-are not repeated.
+Writes NAME.json, NAME.md and pictures to --output. Trainings lie in --workdir; finished ones are
+not repeated. Minutes to hours on one core: docs/results/NAME.md tells what the published run took.
+With --docs docs the record takes the place of the published one in docs/results, and the list of
+all claims (docs/results.md) and the page's thresholds (docs/systems/NAME.md) are made anew.
 
 examples:
   bin/reproduce unet
+  bin/reproduce unet --docs docs
   bin/reproduce synthseg --data label_maps/ --scan t1.nii.gz --reference t1_labels.nii.gz
   bin/reproduce heldout_contrast --data label_maps/
   bin/reproduce genseg_digits --data mnist/ --parts simple,hard,large
@@ -29,7 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     names = _names()
     parser.add_argument("name", help=", ".join(names))
     parser.add_argument("--workdir", type=pathlib.Path, help="default: work/reproduce/NAME")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/results"))
+    parser.add_argument("--output", type=pathlib.Path, help="default: WORKDIR/record")
+    parser.add_argument("--docs", type=pathlib.Path, help="folder of the pages to write it into")
     parser.add_argument("--data", help="folder of data, where an experiment needs one")
     parser.add_argument("--scan", type=pathlib.Path, help="scan, where an experiment needs one")
     parser.add_argument("--reference", type=pathlib.Path, help="label map of the scan")
@@ -41,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         help="parts to run, where there are some to choose from (genseg_digits: simple,hard,large)",
     )
     options = parser.parse_args(arguments)
+    if options.docs and options.output:
+        parser.error("--docs and --output both say where the record goes: give one")
     if options.name not in names:
         parser.error(f"no experiment '{options.name}': choose one of {', '.join(names)}")
     prepare_jax()
@@ -53,9 +58,11 @@ def main(arguments: Sequence[str]) -> int:
         if part not in offered:
             known = f"it has {', '.join(offered)}" if offered else "it has none to choose from"
             parser.error(f"--parts {part}: no such part of {options.name}, {known}")
+    workdir = options.workdir or pathlib.Path("work/reproduce") / options.name
+    output = options.docs / "results" if options.docs else options.output or workdir / "record"
     result = module.reproduce(
         record.Options(
-            workdir=options.workdir or pathlib.Path("work/reproduce") / options.name,
+            workdir=workdir,
             data=options.data,
             scan=options.scan,
             reference=options.reference,
@@ -64,10 +71,11 @@ def main(arguments: Sequence[str]) -> int:
             overrides=overrides,
         )
     )
-    page = record.write(result, options.output, options.name, _command(options, overrides))
-    record.collect(options.output, options.output.parent / "results.md")
-    written = options.output / f"{options.name}.json"
-    record.update_page(written, options.output.parent / "systems" / f"{options.name}.md")
+    page = record.write(result, output, options.name, _command(options, overrides))
+    if options.docs:
+        record.collect(output, options.docs / "results.md")
+        written = output / f"{options.name}.json"
+        record.update_page(written, options.docs / "systems" / f"{options.name}.md")
     for claim in result.claims:
         print(
             f"{'holds' if claim.holds else 'FAILS'}  {claim.name}: {claim.measured:.3f} "

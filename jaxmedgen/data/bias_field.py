@@ -1,6 +1,6 @@
 """Slow changes of brightness over an MR image, corrected by N4 (Tustison et al., TMI 2010).
 
-SimpleITK does it, which is not installed by default: ``pip install 'jaxmedgen[n4]'``.
+SimpleITK does it, which is not installed by default: ``pip install SimpleITK``.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def without_bias_field(
         import SimpleITK
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "bias fields are corrected by SimpleITK: pip install 'jaxmedgen[n4]'"
+            "bias fields are corrected by SimpleITK: pip install SimpleITK"
         ) from error
     if not mask.any():
         raise ValueError("without_bias_field: the mask is empty")

@@ -20,18 +20,18 @@ def test_record_names_no_file_of_the_user(tmp_path, monkeypatch, capsys):
         return outcome
 
     monkeypatch.setattr(heldout_contrast, "reproduce", fake)
-    data, output = tmp_path / "secret project", tmp_path / "docs" / "results"
+    data, docs = tmp_path / "secret project", tmp_path / "docs"
     status = reproduce.main(
         [
             "heldout_contrast",
-            *("--data", str(data), "--output", str(output), "--orientation", "LIA"),
+            *("--data", str(data), "--docs", str(docs), "--orientation", "LIA"),
             *("--workdir", str(tmp_path / "w")),
             *("--config.steps=7", f"--config.cache={tmp_path}"),
         ]
     )
     assert status == 0
     assert seen[0].data == str(data) and seen[0].overrides["steps"] == "7"
-    written = json.loads((output / "heldout_contrast.json").read_text())
+    written = json.loads((docs / "results" / "heldout_contrast.json").read_text())
     assert written["command"] == (
         "bin/reproduce heldout_contrast --data DATA --orientation LIA --config.steps=7 "
         "--config.cache=PATH"
@@ -50,19 +50,21 @@ def test_parts_are_those_that_an_experiment_offers(tmp_path, monkeypatch, capsys
         return record.Reproduction(system="genseg", seeds=1, seconds=1.0, claims=())
 
     monkeypatch.setattr(genseg_digits, "reproduce", fake)
-    folders = ("--output", str(tmp_path / "docs" / "results"), "--workdir", str(tmp_path / "w"))
+    folders = ("--workdir", str(tmp_path / "w"))
     assert reproduce.main(["genseg_digits", "--parts", "hard,large", *folders]) == 0
     assert seen[0].parts == ("hard", "large")
-    written = json.loads((tmp_path / "docs" / "results" / "genseg_digits.json").read_text())
+    written = json.loads((tmp_path / "w" / "record" / "genseg_digits.json").read_text())
     assert written["command"] == "bin/reproduce genseg_digits --parts hard,large"
     for arguments, told in (
         (["genseg_digits", "--parts", "huge"], "it has simple, hard, large"),
         (["heldout_contrast", "--parts", "large"], "none to choose from"),
+        (["unet", "--docs", "docs", "--output", "out"], "give one"),
     ):
         with pytest.raises(SystemExit):
             reproduce.main([*arguments, *folders])
         assert told in capsys.readouterr().err
     assert len(seen) == 1
+    assert not (tmp_path / "w" / "results.md").exists()
 
 
 def test_only_experiments_are_offered():

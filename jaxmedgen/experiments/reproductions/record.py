@@ -1,7 +1,7 @@
 """What a reproduction reports, and how it is written: JSON, a Markdown table, pictures.
 
-``docs/results/NAME.json`` holds the numbers of a run as they came out, claims that failed
-included; ``docs/results/NAME.md`` is the same for readers, and ``docs/results.md`` collects them.
+``NAME.json`` (published: in ``docs/results``) holds the numbers of a run as they came out, claims
+that failed included; ``NAME.md`` is the same for readers, and ``docs/results.md`` collects them.
 A page ``docs/systems/NAME.md`` may show the thresholds and what became of them between two marks.
 """
 

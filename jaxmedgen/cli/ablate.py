@@ -3,13 +3,21 @@
 import pathlib
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides, workdir_argument
+from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 
+if TYPE_CHECKING:
+    from jaxmedgen.experiments.study import Study
+
+ARMS = "none,light,classic,diffeomorphic,synthesis"
+LABELLED = "4,16"
 EXAMPLE = """Compares augmentation arms over label budgets and writes one HTML report.
 
-The first arm is the reference of the comparison. Run again with the same --workdir to go on after
-a stop, or with more arms, budgets or seeds to add them.
+Without --config volumes are brought into 40^3 voxels and runs take 400 steps, which a laptop can
+do; configs/ablation.py:gpu has 128^3 voxels and 5000 steps. Six patients are held out for the test
+(--config.data.test) and two for learning curves. The first arm is the reference. Run again with
+the same --workdir to go on after a stop, or with more arms, budgets or seeds to add them.
 
 --experiment asks instead what synthetic images are good for: augmentation, reduction (fewer real
 subjects), domain_shift, pathology, outliers, agreement (metrics against use) or scar. --generator
@@ -18,7 +26,7 @@ subjects of each arm, or the folder of a trained run.
 
 examples:
   bin/ablate --data /data/Dataset001_Brain --arms none,light,classic,diffeomorphic,synthesis \\
-      --labelled 4,16 --seeds 3 --workdir work/study
+      --labelled 4,16 --seeds 3 --config.data.test=20 --workdir work/study
   bin/ablate --config configs/ablation.py:gpu --arms none,classic --labelled 2 --workdir work/two
   bin/ablate --experiment reduction --generator oracle --workdir work/reduction
 """
@@ -31,16 +39,29 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="bin/ablate", description=EXAMPLE)
     parser.add_argument("--data", help="folder of labelled scans; the embedded brains without it")
     parser.add_argument("--config", help="FILE.py[:size]; ablation without --experiment")
-    parser.add_argument("--arms", default="none,light,classic,diffeomorphic,synthesis")
-    parser.add_argument("--labelled", default="4,16", help="label budgets, comma separated")
+    parser.add_argument("--arms", help=f"comma separated; default: {ARMS}")
+    parser.add_argument("--list-arms", action="store_true", help="tells all arms and stops")
+    parser.add_argument("--labelled", help=f"label budgets, comma separated; default: {LABELLED}")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions")
-    workdir_argument(parser)
+    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the study's files")
     parser.add_argument("--experiment", help="what synthetic images are good for: reduction, ...")
     parser.add_argument(
         "--generator", default="oracle", help="oracle, FILE.py[:size], or a run's folder"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(arguments)
+    if options.list_arms:
+        from jaxmedgen.experiments.arms import described_arms
+
+        print(described_arms())
+        return 0
+    if options.workdir is None:
+        parser.error("--workdir is needed: the folder of the study's files")
+    if options.experiment and (options.arms or options.labelled):
+        parser.error(
+            "--experiment has arms of its own: leave out --arms and --labelled, and set what it "
+            "compares by --config.experiment.KEY=VALUE"
+        )
     prepare_jax()
     if options.experiment:
         from jaxmedgen.experiments.synthetic.running import report_experiment
@@ -62,6 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.data.build import build_sources
     from jaxmedgen.experiments.ablation import run_study
     from jaxmedgen.experiments.arms import select_arms
+    from jaxmedgen.experiments.runs import unclear_names
     from jaxmedgen.experiments.study import Study
     from jaxmedgen.report.controls import missing_controls
     from jaxmedgen.report.page import write_report
@@ -70,8 +92,8 @@ def main(arguments: Sequence[str]) -> int:
     from jaxmedgen.train.progress import Progress
 
     config = load_config(options.config or "ablation", {**_folder(options.data), **overrides})
-    arms = select_arms(options.arms.split(","))
-    budgets = _budgets(parser, options.labelled)
+    arms = select_arms((options.arms or ARMS).split(","))
+    budgets = _budgets(parser, options.labelled or LABELLED)
     sources = build_sources(config.data)
     size = f"{len(sources.train)} + {len(sources.validation)} + {len(sources.test)} subjects"
     folder, kind = config.data.folder, config.data.kind
@@ -85,15 +107,27 @@ def main(arguments: Sequence[str]) -> int:
         dataset=f"{name}, {size} (training pool + validation + test)",
         command=command,
     )
-    alone = missing_controls(tuple(arms), study.controls)
-    if alone:
-        print(f"note: {alone}")
+    unclear = unclear_names(sources) if folder else ""
+    for note in (unclear, missing_controls(tuple(arms), study.controls), _power(study)):
+        if note:
+            print(f"note: {note}")
     results = run_study(study, options.workdir, progress=Progress(quiet=options.quiet))
     save_results(results, options.workdir / "results")
     report = write_report(results, options.workdir / "report.html")
     print_summary(summarise(results))
     print(f"report: {report.resolve()}")
     return 0
+
+
+def _power(study: "Study") -> str:
+    """What is told before hours of training: a test that cannot find anything."""
+    from jaxmedgen.data.splits import patient_of
+    from jaxmedgen.report.power import lacks_power
+
+    comparisons = (len(study.arms) - 1) * len(study.budgets)
+    patients = len({patient_of(name) for name in study.sources.test.info.case_names})
+    note = lacks_power(patients, comparisons) if comparisons else ""
+    return f"{note} More are held out by --config.data.test=NUMBER." if note else ""
 
 
 def _folder(data: str | None) -> dict[str, str]:

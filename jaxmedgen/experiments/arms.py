@@ -52,12 +52,13 @@ def synthesis_arm(inputs: ArmInputs) -> ArmTraining:
 _IN_THE_PLANE = {"trivial": "p1", "V": "p2", "C4": "p4", "O": "p4", "D4": "p4m"}
 
 
-def network_arm(description: str, name: str) -> Arm:
+def network_arm(description: str, name: str, control: str = "") -> Arm:
     """An arm that exchanges the segmenter's network for one of `configs/gcnn_unet.py`.
 
     It gets the depth of the network it replaces and its first level's channels as the number to
     match; its head sees as many features as that network's, not only those of one group element.
-    Where that arm turns images or averages over turns, these are quarter turns.
+    Where that arm turns images or averages over turns, these are quarter turns. Its control is the
+    arm of the same family of networks without the symmetry.
     """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
@@ -77,7 +78,7 @@ def network_arm(description: str, name: str) -> Arm:
         settings["augment.group"] = turned
         return ArmTraining({"system": config.system, "net": net, **settings})
 
-    return Arm(description, prepare)
+    return Arm(description, prepare, control=control)
 
 
 ARMS: dict[str, Arm] = {
@@ -158,18 +159,27 @@ ARMS: dict[str, Arm] = {
         joins="images",
         control="light",
     ),
-    "c4": network_arm("scans as they are, U-Net equivariant under quarter turns", "c4_parameters"),
-    "octahedral": network_arm("scans as they are, U-Net equivariant under the cube's turns", "o"),
+    "c4": network_arm(
+        "scans as they are, U-Net equivariant under quarter turns", "c4_parameters", "gunet"
+    ),
+    "octahedral": network_arm(
+        "scans as they are, U-Net equivariant under the cube's turns", "o", "gunet"
+    ),
     "gunet": network_arm("scans as they are, the group U-Net without symmetry", "baseline"),
-    "gunet-turned": network_arm("quarter turns, the U-Net without symmetry", "baseline_rotation"),
+    "gunet-turned": network_arm(
+        "quarter turns, the U-Net without symmetry", "baseline_rotation", "gunet"
+    ),
     "gunet-averaged": network_arm(
         "scans as they are, the U-Net without symmetry averaged over quarter turns",
         "baseline_average",
+        "gunet",
     ),
-    "gunet-c4-features": network_arm("as c4, with as many feature maps as gunet", "c4_features"),
-    "gunet-c4-filters": network_arm("as c4, with as many filters as gunet", "c4_filters"),
-    "gunet-v": network_arm("U-Net equivariant under half turns about all axes", "v"),
-    "gunet-d4": network_arm("U-Net equivariant under quarter turns and flips", "d4"),
+    "gunet-c4-features": network_arm(
+        "as c4, with as many feature maps as gunet", "c4_features", "gunet"
+    ),
+    "gunet-c4-filters": network_arm("as c4, with as many filters as gunet", "c4_filters", "gunet"),
+    "gunet-v": network_arm("U-Net equivariant under half turns about all axes", "v", "gunet"),
+    "gunet-d4": network_arm("U-Net equivariant under quarter turns and flips", "d4", "gunet"),
     "steerable": network_arm("U-Net equivariant under all rotations, 3D", "steerable"),
 }
 
@@ -200,6 +210,17 @@ def select_arms(names: Sequence[str]) -> dict[str, Arm]:
     return chosen
 
 
+def described_arms() -> str:
+    """All arms and presets, one a line, with what they do; for a terminal."""
+    width = max(map(len, ARMS))
+    lines = [f"{name:{width}}  {arm.description}" for name, arm in ARMS.items()]
+    presets = ", ".join(name for name in NAMES if name not in ARMS)
+    joining = ", ".join(name for name, arm in ARMS.items() if arm.joins)
+    return "\n".join(
+        [*lines, f"presets: {presets}", f"with +PRESET (as paddit+classic): {joining}, presets"]
+    )
+
+
 def _arm(name: str) -> Arm:
     if name in ARMS:
         return ARMS[name]
@@ -207,7 +228,8 @@ def _arm(name: str) -> Arm:
     longer = "+".join((first, *others[:1]))
     if others and longer in ARMS and ARMS[longer].joins:  # its own name has a +
         first, others = longer, others[1:]
-    for part, known in ((first, (*ARMS, *NAMES)), *((other, NAMES) for other in others)):
+    first_names = tuple(dict.fromkeys((*ARMS, *NAMES)))
+    for part, known in ((first, first_names), *((other, NAMES) for other in others)):
         if part not in known:
             near = difflib.get_close_matches(part, known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(known)}"

@@ -17,6 +17,7 @@ from jaxmedgen.data.label_map import remap
 from jaxmedgen.data.nifti import write_volume
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import DatasetInfo, subset
+from jaxmedgen.data.splits import unclear_patients
 from jaxmedgen.data.unpaired import Origin
 from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.data_description import describe_data, read_description
@@ -60,13 +61,21 @@ class TrainedRun:
     origin: Origin | None = None
     patients: tuple[str, ...] = ()
 
-    def remap(self, label: np.ndarray) -> np.ndarray:
-        """File values -> predicted classes, as in the training data."""
+    def remap(self, label: np.ndarray, class_names: tuple[str, ...] = ()) -> np.ndarray:
+        """File values -> predicted classes, as in the training data.
+
+        Args:
+            label: values of a file.
+            class_names: of labels whose values are classes already (`written_labels`): the map of
+                the training files must not touch them; those of the run's own names stay.
+        """
+        if class_names and class_names == self.info.class_names:
+            return label
         if self.origin is not None:
-            if self.origin.label_map is not None:
+            if self.origin.label_map is not None and not class_names:
                 label = remap(label, self.origin.label_map)
             return np.isin(label, self.origin.finding).astype(np.int32)
-        if self.label_map is not None:
+        if self.label_map is not None and not class_names:
             label = remap(label, self.label_map)
         return self.merged(label)
 
@@ -109,12 +118,20 @@ def train_run(
     if jax.process_index() == 0:
         describe_data(workdir, sources.info, config, sources.train)
         size = size_of_network(system, config)
-        if size is not None and progress is not None:
-            progress.say(size)
+        unclear = unclear_names(sources) if config.data.get("folder") else ""
+        for note in (size, unclear):
+            if note and progress is not None:
+                progress.say(note)
     result = train(config, sources, system, workdir, progress=progress)
     if jax.process_index() == 0:
         show_run(config, sources, system, result, workdir)
     return result
+
+
+def unclear_names(sources: Sources) -> str:
+    """A note on names of all parts that may be of one patient, or empty."""
+    parts = (sources.train, sources.validation, sources.test)
+    return unclear_patients(name for part in parts for name in part.info.case_names)
 
 
 def size_of_network(system: System, config: ConfigDict) -> str | None:

@@ -18,16 +18,12 @@ from jaxtyping import Float
 from jaxmedgen.data.splits import patient_of
 from jaxmedgen.metrics import statistics
 from jaxmedgen.report import formats
-from jaxmedgen.report.controls import Added, added_by_models, missing_controls, sentence
+from jaxmedgen.report.controls import Added, added_by_arms, missing_controls, sentence
+from jaxmedgen.report.power import ALPHA, FEW_CASES, lacks_power
 from jaxmedgen.report.results import AblationResults, patient_matrix, score_matrix
-
-ALPHA = 0.05
 
 NAMED = 5
 """Arms beside the best one whose gains the answer tells; a table has them all."""
-
-FEW_CASES = 10
-"""Below this many cases bootstrap intervals cover the truth clearly less often than they claim."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +108,7 @@ def summarise(results: AblationResults) -> Summary:
     corrected = statistics.holm([rows[i].difference.p_value for i in compared])
     for i, p_value in zip(compared, corrected):
         rows[i] = dataclasses.replace(rows[i], p_holm=p_value)
-    added = added_by_models(results)
+    added = added_by_arms(results)
     return Summary(
         reference_arm=results.reference_arm,
         rows=tuple(rows),
@@ -228,13 +224,8 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
     notes = []
     if comparisons:
         fewest = min(row.difference.interval.count for row in rows if row.difference is not None)
-        floor = min(1.0, comparisons * statistics.smallest_p_value(fewest))
-        if floor >= ALPHA:
-            notes.append(
-                f"With {fewest} test cases and {comparisons} comparisons the smallest possible "
-                f"corrected p-value is {floor:.3f}: no difference, however large, can be called "
-                "significant here. Read the intervals, and add test cases for a test with power."
-            )
+        if short := lacks_power(fewest, comparisons):
+            notes.append(short)
         if fewest < FEW_CASES:
             notes.append(
                 f"Bootstrap intervals from {fewest} cases tend to be too narrow: take them as a "
@@ -258,6 +249,11 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
     ]
     if missing:
         notes.append("Runs are missing: " + ", ".join(missing) + ".")
+    if results.failures:
+        notes.append(
+            f"Runs failed and have no scores: {'; '.join(results.failures)}. The means of their "
+            "arms are of the seeds that went well, which flatters them; the warnings say why."
+        )
     return notes
 
 

@@ -53,3 +53,27 @@ def test_other_settings_are_refused(fails, study):
     message = fails(*arguments, "1", "--config.steps=5")
     assert "steps: 4 -> 5" in message
     assert str(workdir) in message
+
+
+def test_the_arms_are_listed_without_a_study(run):
+    status, out, _ = run("ablate", "--list-arms")
+    assert status == 0
+    for name in ("none ", "paddit-map ", "octahedral ", "presets: ", "with +PRESET"):
+        assert f"\n{name}" in f"\n{out}", name
+
+
+def test_what_an_experiment_does_not_look_at_is_refused(fails, tmp_path):
+    message = fails(
+        *("ablate", "--experiment", "scar", "--arms", "none", "--workdir", str(tmp_path))
+    )
+    assert "leave out --arms and --labelled" in message
+    assert "--workdir is needed" in fails("ablate", "--arms", "none")
+
+
+def test_a_study_without_power_says_so_before_it_trains(run, study):
+    """Two test subjects cannot tell any arm from another."""
+    _, arguments = study
+    _, out, _ = run(*arguments, "1")
+    first = out[: out.index("vs none")]
+    assert "smallest possible corrected p-value is 0.500" in first
+    assert "takes 6 test cases" in first and "--config.data.test=NUMBER" in first

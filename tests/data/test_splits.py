@@ -49,10 +49,26 @@ def test_patients():
     for name in ("patient001_frame12", "patient001_ED", "patient001_frame01_z03", "patient001-ES"):
         assert splits.patient_of(name) == "patient001"
     assert splits.patient_of("case_z1x") == "case_z1x" and splits.patient_of("_ED") == "_ED"
+    visits = ("001_bl", "001_m12", "001_visit2", "001-V1", "001_2006-04-18", "001_20060418_left")
+    assert {splits.patient_of(name) for name in visits} == {"001"}
+    for name in ("scan_1", "visit2", "BRATS_001", "site2_003", "IXI002-Guys-0828-T1", "A0S9V9"):
+        assert splits.patient_of(name) == name  # nothing would be left, or the number is the name
+    assert splits.patient_of("002_S_0295_2006-04-18_T1") == "002_S_0295"
+    assert splits.patient_of("OAS30001_MR_d0129") == "OAS30001"
+    assert splits.patient_of("OAS2_0001_MR2") == "OAS2_0001"
+    assert splits.patient_of("BraTS-GLI-00005-101") == "BraTS-GLI-00005"
     split = splits.train_test_split(
         ["a1", "a2", "b1", "b2"], test_count=1, patient=lambda name: name[0]
     )
     assert {n[0] for n in split.test} != {n[0] for n in split.train} and len(split.test) == 2
+
+
+def test_names_that_may_be_of_one_patient_are_told():
+    told = splits.unclear_patients(["p1_a", "p1_b", "p2_a", "p3_c"])
+    assert told.startswith("p1_a and p1_b count as different patients, and 1 beginning")
+    sites = [f"site{s}_{i:03d}" for s in (1, 2) for i in range(12)]
+    for names in (NAMES, SCANS, sites, ["001_bl", "001_m12", "002_bl"], ["a_1", "a_2", "b_1"]):
+        assert splits.unclear_patients(names) == ""
 
 
 def test_leakage_is_refused():

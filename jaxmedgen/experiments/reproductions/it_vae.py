@@ -6,18 +6,16 @@ digits; without it that part is left out. The study of augmentations is
 IT-VAEs for disentanglement and registration.
 """
 
-import json
 import time
 
 import jax
 
-from jaxmedgen.configuration import load_config, set_value
-from jaxmedgen.data.build import build_sources
+from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments import groupwise, transformer_checks
 from jaxmedgen.experiments import latent_pictures as pictures
 from jaxmedgen.experiments.reproductions import it_vae_factors as factors
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part, Reproduction, joined
-from jaxmedgen.train.environment import write_json
+from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 
 GROUP_STEPS = 800
 GROUP_ARMS = {"affine": "affinediff", "velocity": "svf"}
@@ -92,12 +90,9 @@ def registration_part(options: Options) -> Part:
         with config.unlocked():
             config.steps = config.checkpoint_every = GROUP_STEPS
             config.criterion.warm_up = 3 * GROUP_STEPS // 10
-        for key, value in options.overrides.items():
-            set_value(config, key, value)
-        sources = build_sources(config.data)
         folder = f"groupwise/{name}"
-        started = time.perf_counter()
-        system, variables = factors.trained(options, folder, config, sources)
+        model = trained_model(options, folder, overridden(config, options))
+        system, variables, sources = model.system, model.variables, model.sources
         groups = {"train": groupwise.group(sources.train), "test": groupwise.group(sources.test)}
         centre = jax.jit(system.parameters)(variables, groups["train"][0]).mean(0)
         for part, (image, label) in groups.items():
@@ -109,10 +104,7 @@ def registration_part(options: Options) -> Part:
                 shown[f"template_{name}"] = pictures.template(
                     system, variables, image, aligned.image
                 )
-        path = options.workdir / folder / "seconds.json"
-        if not path.exists():
-            write_json(path, {"seconds": time.perf_counter() - started})
-        seconds += json.loads(path.read_text())["seconds"]
+        seconds += model.seconds
     curved, linear = found["velocity", "train"], found["affine", "train"]
     gains = [x.dice_after - x.dice_before for x in (curved, linear)]
     narrower = 1 - curved.deviation_after / curved.deviation_before

@@ -2,7 +2,7 @@
 
     bin/ablate --data FOLDER --arms none,light,classic,diffeomorphic,synthesis --labelled 4,16 \
         --seeds 3 --workdir work/study
-    bin/ablate --config configs/ablation.py:gpu --workdir work/study   # embedded brains, 96^3
+    bin/ablate --config configs/ablation.py:gpu --workdir work/study   # 128^3 voxels
 
 Sizes:
     cpu  volumes brought into 40^3 voxels, 8-16-32 features, 400 steps a run
@@ -10,7 +10,7 @@ Sizes:
     pod  the same at batch 32
 
 The models of the generative arms have step counts of their own that suit a processor; give them
-more with --config.model_steps=20000.
+more with --config.model_steps=20000, and --config.paddit.thinning=20 for those of paddit*.
 
 All arms get the same number of optimiser steps and the same subjects; what is compared is the
 training images only. Without --data the brains are phantoms whose test scanner differs from the
@@ -38,6 +38,9 @@ def get_config(argument: str = "") -> ConfigDict:
         # Whether the models of itvae-* and paddit* also see the images of the run's other training
         # subjects; the labels of those stay hidden.
         model_unlabelled=False,
+    )
+    config.paddit = ConfigDict(  # of the model of paddit*, experiments/paddit_arm.py; 0: its own
+        {"iterations": 0, "chains": 0, "draws": 0, "thinning": 0}
     )
     config.net.deep_supervision = False
     config.data.update(

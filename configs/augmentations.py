@@ -40,6 +40,7 @@ def get_config(argument: str = "") -> ConfigDict:
         measure_fit=False,
         model_unlabelled=False,
     )
+    config.paddit = load_config("ablation").paddit
     config.augment.preset = chosen["arm"]
     config.net.update(features=(32, 64, 128, 256) if large else (8, 16, 32), deep_supervision=False)
     config.data.update(

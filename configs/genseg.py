@@ -122,7 +122,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "test_contrast": "t2",
                 "shape": shape,
                 # BraTS' voxels: hemispheres fill as much of their images as published ones.
-                "spacing": (1.0, 1.0, 1.0) if brains and not small else "fit",
+                "spacing": "1" if brains and not small else "fit",
                 "crop_to_nonzero": True,
                 # Hemispheres are scaled when they are cut, by all channels jointly as published.
                 # Decoders end in tanh: images must lie within [-1, 1].

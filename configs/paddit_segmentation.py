@@ -6,6 +6,7 @@ r"""Segmentation of brain-like images of a hidden family of shapes, six of them 
 
 The study behind PADDIT's claim: every deforming arm moves half of the samples; nothing else is
 augmented (--config.augment.preset=intensity adds intensity changes to the PADDIT arms).
+--config.paddit.thinning=20 gives their models longer chains.
 
 Sizes:
     cpu  64^2, 8-16-32 features, 400 steps; about a minute a run on one core, and two for PADDIT
@@ -29,6 +30,7 @@ def get_config(argument: str = "") -> ConfigDict:
         batch_size={"cpu": 6, "gpu": 4, "pod": 64}[size],
         patch_size=(),
     )
+    config.paddit = load_config("ablation").paddit
     config.net.update(features=(16, 32, 64, 128) if large else (8, 16, 32), deep_supervision=False)
     config.data.update(
         kind="population",

@@ -1,5 +1,6 @@
 """Every shipped configuration loads at every size and builds its system."""
 
+import itertools
 import pathlib
 
 import nibabel as nib
@@ -27,6 +28,24 @@ def test_configuration_builds_its_system(name, size):
     assert isinstance(system, System)
     if isinstance(system, CanPredict):
         assert getattr(system, "net", system).classes == len(names)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_options_of_paddit_that_go_together_build(size):
+    options = itertools.product(
+        ("paddit", "map"),
+        ("stationary", "geodesic"),
+        ("wendland", "bspline", "band", "dense"),
+        ("population", "label_maps"),
+    )
+    for arm, flow, field, data in options:
+        if (flow, field) == ("geodesic", "bspline"):
+            continue  # refused
+        config = load_config(f"paddit:{size},arm={arm},flow={flow},field={field},data={data}")
+        names = config.data.target_names or ("background", "a", "b")
+        channels, axes = ("t1",) if data == "population" else (), len(config.data.shape)
+        system = build_system(config, DatasetInfo(names, channels, (2.0,) * axes, ()))
+        assert system.sampler == ("map" if arm == "map" else "hmc")
 
 
 def test_demo_takes_no_options_but_sizes():

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxmedgen import configuration
 from jaxmedgen.configuration import ConfigError, load_config, parse_argument, set_value
 from jaxmedgen.data.build import preprocessing
+from jaxmedgen.data.target_spacing import target_spacing
 
 TOP_LEVEL = {"steps", "batch_size", "seed", "checkpoint_every", "eval_every", "system"}
 
@@ -177,12 +178,50 @@ def test_a_folder_named_like_a_configuration_is_not_read(tmp_path, monkeypatch):
     assert load_config("unet").steps == load_config(_path("unet")).steps
 
 
-@pytest.mark.parametrize(("text", "expected"), [("1.5", (1.5,) * 3), ("1,1,2", (1.0, 1.0, 2.0))])
-def test_a_spacing_in_mm_is_a_number(text, expected):
+_ANISOTROPIC = (1.25, 1.25, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *(("1.5", (1.5,) * 3), ("1,1,2", (1.0, 1.0, 2.0)), ("(2,)", (2.0,) * 3)),
+        *(("(1.25,1.25,10)", _ANISOTROPIC), ("[1.25, 1.25, 10]", _ANISOTROPIC)),
+        *(("median", None), ("fit", "fit"), ("native", "native")),
+    ],
+)
+def test_a_spacing_is_a_word_or_mm(text, expected):
     """``data.spacing`` is a word, a number or one number an axis."""
-    assert preprocessing(load_config("unet", {"data.spacing": text}).data).spacing == expected
-    with pytest.raises(ValueError, match=r"data.spacing='wide'.*fit, median, native"):
-        preprocessing(load_config("unet", {"data.spacing": "wide"}).data)
+    data = load_config("unet", {"data.spacing": text}).data
+    data.shape = (8, 8, 8)
+    assert preprocessing(data).spacing == expected
+
+
+@pytest.mark.parametrize("text", ["wide", "(1,", "", "()", "1,x"])
+def test_a_spacing_that_is_none_names_those_that_are(text):
+    with pytest.raises(ValueError, match=r"data.spacing='.*fit, median, native"):
+        preprocessing(load_config("unet", {"data.spacing": text}).data)
+
+
+@pytest.mark.parametrize("value", [(1.25, 1.25, 10), [1.25, 1.25, 10.0]])
+def test_a_spacing_of_numbers_is_taken_as_it_is(value):
+    """As a configuration of one's own may say it, and as a stored one is read back."""
+    assert target_spacing(value) == _ANISOTROPIC
+
+
+def test_a_spacing_in_mm_is_set_over_any_default():
+    for changes, expected in (({}, (1.0,) * 3), ({"data.spacing": "1.25,1.25,10"}, _ANISOTROPIC)):
+        config = load_config("genseg:gpu,data=hemispheres", changes)
+        assert preprocessing(config.data).spacing == expected
+
+
+@pytest.mark.parametrize(
+    "name", [*shipped(), "genseg:{},data=hemispheres", "genseg:{},data=findings"]
+)
+def test_every_shipped_spacing_is_understood(name):
+    for size in configuration.SIZES:
+        config = load_config(name.format(size) if "{}" in name else f"{name}:{size}")
+        if "data" in config and "spacing" in config.data:
+            preprocessing(config.data)
 
 
 def test_overrides_are_checked():

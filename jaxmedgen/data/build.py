@@ -51,6 +51,7 @@ from jaxmedgen.data.sources import (
 )
 from jaxmedgen.data.splits import first_patients, train_test_split
 from jaxmedgen.data.stacks import stack_samples
+from jaxmedgen.data.target_spacing import target_spacing
 from jaxmedgen.data.unpaired import Origin
 
 KINDS = (
@@ -195,20 +196,13 @@ def folder_source(
 
 
 def preprocessing(data: Any) -> Preprocessing:
-    """How ``config.data`` prepares scans."""
-    spacing: str | tuple[float, ...] | None = data.spacing
-    if spacing == "median":
-        spacing = None
-    elif spacing not in ("fit", "native"):
-        try:
-            numbers = tuple(float(part) for part in str(spacing).split(","))
-        except ValueError:
-            raise ValueError(
-                f"data.spacing='{spacing}': give mm such as 2 or 1,1,3, or fit, median, native"
-            ) from None
-        spacing = numbers * 3 if len(numbers) == 1 else numbers
+    """How ``config.data`` prepares scans.
+
+    Raises:
+        ValueError: settings that are none, see `target_spacing` and `Preprocessing`.
+    """
     return Preprocessing(
-        spacing=spacing,
+        spacing=target_spacing(data.spacing),
         shape=None if data.get("stacks") else tuple(data.shape) or None,
         crop_to_nonzero=data.crop_to_nonzero,
         normalization=data.normalization,

@@ -29,8 +29,10 @@ from jaxmedgen.experiments.fit_quality import fit_quality
 from jaxmedgen.experiments.study import (
     Study,
     case_pictures,
+    failure_path,
     gather,
     models_path,
+    run_name,
     scores_path,
 )
 from jaxmedgen.experiments.training import predictor, train
@@ -53,8 +55,13 @@ def run_study(
     stop: StopSignal | None = None,
     progress: Progress | None = None,
     cache: pathlib.Path | None = None,
+    go_on: bool = True,
 ) -> AblationResults:
     """Trains and scores all runs that are not finished yet and gathers the results.
+
+    A run of which a training (the arm's model or the segmenter) becomes non-finite has failed:
+    ``failed.json`` in its folder says why, the others go on, and it is not tried again while the
+    file is there.
 
     Args:
         study: what is compared.
@@ -64,14 +71,16 @@ def run_study(
         progress: where to show progress.
         cache: folder of compiled programs, which several studies may share; ``workdir/cache`` by
             default.
+        go_on: False ends the study at the first run that fails.
 
     Raises:
         ConfigError: `workdir` belongs to a study with other settings.
         Interrupted: a signal came; run again to go on.
+        NonFiniteError: all runs of the reference arm failed, or one of any arm without `go_on`.
     """
     if stop is None:
         with StopSignal() as stop:
-            return run_study(study, workdir, stop=stop, progress=progress, cache=cache)
+            return run_study(study, workdir, stop=stop, progress=progress, cache=cache, go_on=go_on)
     _claim(study, workdir)
     runs = study.runs()
     sources = dataclasses.replace(
@@ -84,18 +93,36 @@ def run_study(
         left = [run for run in runs if not scores_path(workdir, *run).exists()]
         if len(left) < len(runs):
             shown.say(f"{len(runs) - len(left)} of {len(runs)} runs are finished already")
+        failed = [run for run in left if go_on and failure_path(workdir, *run).exists()]
+        for run in failed:
+            path = failure_path(workdir, *run)
+            shown.say(f"{run_name(*run)} failed before: {path} says why and how to try again")
+        left = [run for run in left if run not in failed]
         started = time.perf_counter()
         for number, run in enumerate(left):
             shown.say(
                 _headline(run, len(runs) - len(left) + number + 1, len(runs), number, started)
             )
-            _execute(study, workdir, *run, stop=stop, progress=shown, cache=cache)
+            try:
+                _execute(study, workdir, *run, stop=stop, progress=shown, cache=cache)
+            except NonFiniteError as error:
+                if not go_on:
+                    raise NonFiniteError(f"{run_name(*run)}: {error}") from error
+                shown.say(f"{run_name(*run)} failed: {_record_failure(workdir, run, error)}")
             if stop and number + 1 < len(left):
                 raise Interrupted(
                     f"{stop.received} after {number + 1} runs: saved in {workdir}; "
                     "run the same command again to go on"
                 )
-    return gather(study, workdir)
+    results = gather(study, workdir)
+    reference = results.reference_arm
+    lost = [run_name(*run) for run in runs if run[0] == reference]
+    if all(name in results.failures for name in lost):
+        raise NonFiniteError(
+            f"all {len(lost)} runs of the reference arm '{reference}' failed, so there is nothing "
+            f"to compare with; {lost[0]}: {results.failures[lost[0]]}"
+        )
+    return results
 
 
 def _execute(
@@ -139,20 +166,17 @@ def _execute(
     system = build_system(config, sources.info)
     if training.augmentation is not None:
         system = dataclasses.replace(system, augmentation=training.augmentation)
-    try:
-        result = train(
-            config,
-            sources,
-            system,
-            folder,
-            stop=stop,
-            progress=progress,
-            cache=cache or workdir / "cache",
-            name=f"{arm}, {budget} labelled, seed {seed}",
-        )
-        state = result.state
-    except NonFiniteError as error:
-        raise NonFiniteError(f"arm {arm}, {budget} labelled, seed {seed}: {error}") from error
+    result = train(
+        config,
+        sources,
+        system,
+        folder,
+        stop=stop,
+        progress=progress,
+        cache=cache or workdir / "cache",
+        name=run_name(arm, budget, seed),
+    )
+    state = result.state
     predict, variables = predictor(system, config), evaluation_variables(state)
     scored = list(evaluate_source(predict, variables, sources.test, stop))
     fit = {}
@@ -179,6 +203,16 @@ def _execute(
             **fit,
         },
     )
+    failure_path(workdir, arm, budget, seed).unlink(missing_ok=True)
+
+
+def _record_failure(workdir: pathlib.Path, run: tuple[str, int, int], error: Exception) -> str:
+    """Writes why a run failed; the next call skips it. Returns what is written."""
+    arm, budget, seed = run
+    path = failure_path(workdir, *run)
+    text = f"{error}; to try again, delete {path.parent} and any model's folder that this names"
+    write_json(path, {"arm": arm, "budget": budget, "seed": seed, "error": text})
+    return text
 
 
 def _scored_alike(labelled: Source, config: ConfigDict) -> Source:
@@ -240,9 +274,8 @@ def _claim(study: Study, workdir: pathlib.Path) -> None:
 
 
 def _headline(run: tuple[str, int, int], number: int, total: int, done: int, start: float) -> str:
-    arm, budget, seed = run
     left = ""
     if done:
         minutes = (time.perf_counter() - start) / done * (total - number + 1) / 60
         left = f", about {minutes:.0f} min left"
-    return f"run {number}/{total}: {arm}, {budget} labelled, seed {seed}{left}"
+    return f"run {number}/{total}: {run_name(*run)}{left}"

@@ -74,7 +74,8 @@ class Arm:
         joins: how it can be joined with a preset (`joined_arm`): its ``maps`` are composed with the
             preset's, or the preset takes the place of its own on real and added ``images``; or not
             at all.
-        control: the arm that is the same training without the model, for the report.
+        control: the arm that is the same training without what this one adds (a model, the
+            symmetry of a network), for the report.
     """
 
     description: str

@@ -9,7 +9,6 @@ or three dimensions.
 
 import itertools
 import pathlib
-import time
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -19,7 +18,11 @@ from jaxmedgen.augment.findings import AddedFindings
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import DatasetInfo, Source
 from jaxmedgen.data.unpaired import Pairs, Unpaired
-from jaxmedgen.experiments.model_training import keep_seconds, train_model
+from jaxmedgen.experiments.model_training import (
+    counted_seconds,
+    model_seconds,
+    train_model,
+)
 from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.metrics_log import read_metrics
@@ -63,19 +66,20 @@ def train_genseg(
             f"the genseg arm adds to whole images, not to patches of {tuple(config.patch_size)}: "
             "set --config.patch_size='()'"
         )
-    started = time.perf_counter()
-    finding, scale = rarest_class(labelled), largest_value(labelled)
-    size = window_size(labelled[0]["label"].shape)
-    found, least = windows(labelled, size, finding, scale)
-    info = DatasetInfo(
-        class_names=("background", labelled.info.class_names[finding]),
-        channel_names=labelled.info.channel_names,
-        spacing=labelled.info.spacing,
-        case_names=found.names,
-    )
-    made, pairs = _config(config, size, seed), Pairs(found, info)
-    system, variables = train_model(made, pairs, workdir, "genseg", info=info, progress=progress)
-    seconds = keep_seconds(workdir, started)
+    with counted_seconds(workdir):
+        finding, scale = rarest_class(labelled), largest_value(labelled)
+        size = window_size(labelled[0]["label"].shape)
+        found, least = windows(labelled, size, finding, scale)
+        info = DatasetInfo(
+            class_names=("background", labelled.info.class_names[finding]),
+            channel_names=labelled.info.channel_names,
+            spacing=labelled.info.spacing,
+            case_names=found.names,
+        )
+        made, pairs = _config(config, size, seed), Pairs(found, info)
+        system, variables = train_model(
+            made, pairs, workdir, "genseg", info=info, progress=progress
+        )
 
     def residual(keys, image):
         absence, presence = system.domain_names
@@ -92,7 +96,7 @@ def train_genseg(
         preset("none", labelled.info.spacing),
     )
     warnings = collapse_warnings(read_metrics(workdir / "metrics.jsonl", split="train"))
-    return transform, seconds, warnings
+    return transform, model_seconds(workdir), warnings
 
 
 def rarest_class(labelled: Source) -> int:

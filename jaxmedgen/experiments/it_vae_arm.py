@@ -1,7 +1,6 @@
 """Deformations drawn from an IT-VAE of the labelled training subjects of one run."""
 
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.data.sources import ImagesOnly, Source
 from jaxmedgen.data.sources import joined as joined_sources
-from jaxmedgen.experiments.model_training import keep_seconds, train_model
+from jaxmedgen.experiments.model_training import counted_seconds, train_model
 from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
@@ -65,22 +64,26 @@ def train_it_vae(
             f"the it-vae arms deform whole images, not patches of {tuple(config.patch_size)}: set "
             "--config.patch_size='()'"
         )
-    started = time.perf_counter()
-    seen: Source = labelled
-    if unlabelled is not None:
-        seen = joined_sources([ImagesOnly(labelled), unlabelled])
-    made = _config(config, labelled, seed)
-    system, variables = train_model(made, seen, workdir, "it_vae", progress=progress)
-    encode = jax.jit(lambda image: system.encode(variables, image)[0])
-    found = [encode(jnp.asarray(seen[i]["image"])[None]) for i in range(len(seen))]
-    posterior = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
-    keep_seconds(workdir, started)
+    with counted_seconds(workdir):
+        seen: Source = labelled
+        if unlabelled is not None:
+            seen = joined_sources([ImagesOnly(labelled), unlabelled])
+        made = _config(config, labelled, seed)
+        system, variables = train_model(made, seen, workdir, "it_vae", progress=progress)
+        encode = jax.jit(lambda image: system.encode(variables, image)[0])
+        found = [encode(jnp.asarray(seen[i]["image"])[None]) for i in range(len(seen))]
+        posterior = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
     if len(seen) == 1 and mode == "mixed":
         mode = "instance"
     redraw = _appearance(system, variables) if redrawn else None
     policy = None
     if joined:
-        policy = preset(joined, labelled.info.spacing, classes=labelled.info.num_classes)
+        policy = preset(
+            joined,
+            labelled.info.spacing,
+            classes=labelled.info.num_classes,
+            background=config.augment.get("background"),
+        )
     return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy, **settings)
 
 

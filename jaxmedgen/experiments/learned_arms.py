@@ -45,8 +45,8 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
     def prepare(inputs: ArmInputs) -> ArmTraining:
         others, progress = inputs.unlabelled, inputs.progress
         given = inputs.at(inputs.shared)
-        made, seconds = train_paddit(*given, kind, unlabelled=others, progress=progress)
-        return ArmTraining({"augment.synthesis_probability": 0.0}, made, seconds)
+        made, *told = train_paddit(*given, kind, unlabelled=others, progress=progress)
+        return ArmTraining({"augment.synthesis_probability": 0.0}, made, *told)
 
     return Arm(description, prepare, joins="maps", control="none")
 

@@ -1,8 +1,10 @@
 """Trainings within an experiment: a model of some subjects and nobody else, and what it cost."""
 
+import contextlib
 import json
 import pathlib
 import time
+from collections.abc import Iterator
 
 import jax
 from ml_collections import ConfigDict
@@ -72,19 +74,40 @@ def train_model(
     return system, evaluation_variables(result.state)
 
 
-def keep_seconds(folder: pathlib.Path, started: float) -> float:
-    """Seconds since `started` (`time.perf_counter`), or those that the first such call wrote.
+@contextlib.contextmanager
+def counted_seconds(folder: pathlib.Path) -> Iterator[None]:
+    """Counts the wall seconds of its block as the cost of the training in a folder.
+
+    A block that is left by an error or a stop counts too, and the next one adds to it; once a block
+    has come to its end, later ones, which only read the model, add nothing.
 
     Args:
-        folder: of the training.
-        started: when its work began.
+        folder: of the training; nothing is written where the block has not made it.
     """
     path = folder / _SECONDS
-    if not path.exists():
-        write_json(path, time.perf_counter() - started)
-    return model_seconds(folder)
+    spent, finished = _stored(path) if path.exists() else (0.0, False)
+    started, complete = time.perf_counter(), False
+    try:
+        yield
+        complete = True
+    finally:
+        if not finished and folder.exists():
+            seconds = spent + time.perf_counter() - started
+            write_json(path, {"seconds": seconds, "finished": complete})
 
 
 def model_seconds(folder: pathlib.Path) -> float:
-    """What the finished training in a folder cost (its last call, if it was stopped)."""
-    return float(json.loads((folder / _SECONDS).read_text()))
+    """What the training in a folder has cost so far, in seconds over all its calls.
+
+    Raises:
+        FileNotFoundError: nothing was counted there (`counted_seconds`).
+    """
+    return _stored(folder / _SECONDS)[0]
+
+
+def _stored(path: pathlib.Path) -> tuple[float, bool]:
+    """Seconds, and whether the training has ended; older folders have the number of the end."""
+    stored = json.loads(path.read_text())
+    if not isinstance(stored, dict):
+        return float(stored), True
+    return float(stored["seconds"]), bool(stored.get("finished", True))

@@ -8,7 +8,6 @@ coarser grid: what a few subjects determine is smooth anyway.
 import dataclasses
 import math
 import pathlib
-import time
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.data.sources import ArraySource, Source
-from jaxmedgen.experiments.model_training import keep_seconds, train_model
+from jaxmedgen.experiments.model_training import counted_seconds, train_model
 from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.ops.resize import resize
 from jaxmedgen.train.progress import Progress
@@ -55,7 +54,6 @@ def synthetic_subjects(
     Raises:
         ValueError: no subjects, or subjects of different sizes.
     """
-    started = time.perf_counter()
     if len(labelled) == 0:
         raise ValueError("no labelled subjects: a model of them needs some")
     shapes = {np.shape(labelled[i]["label"]) for i in range(len(labelled))}
@@ -63,10 +61,10 @@ def synthetic_subjects(
         raise ValueError(f"subjects of sizes {sorted(shapes)}: crop them to one, set data.shape")
     (shape,) = shapes
     factor = max(1, math.ceil((math.prod(shape) / _VOXELS) ** (1 / len(shape))))
-    seen = _coarse(labelled, factor)
-    made = _config(config, seen, seed)
-    system, variables = train_model(made, seen, folder, "rhvae", progress=progress)
-    keep_seconds(folder, started)
+    with counted_seconds(folder):
+        seen = _coarse(labelled, factor)
+        made = _config(config, seen, seed)
+        system, variables = train_model(made, seen, folder, "rhvae", progress=progress)
     channels = system.content.image_channels
 
     @jax.jit

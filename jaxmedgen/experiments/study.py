@@ -54,7 +54,7 @@ class Study:
 
     @property
     def controls(self) -> dict[str, str]:
-        """By arm, the arm that is the same training without the model, where there is one."""
+        """By arm, the arm that is the same training without what it adds, where there is one."""
         return {name: arm.control for name, arm in self.arms.items() if arm.control}
 
     def runs(self) -> list[tuple[str, int, int]]:
@@ -68,11 +68,14 @@ class Study:
 
 
 def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
-    """The results of the finished runs, as the report takes them."""
-    runs, overlays, samples = [], [], {}
+    """The results of the finished runs and the failed ones, as the report takes them."""
+    runs, overlays, samples, failures = [], [], {}, {}
     for arm, budget, seed in study.runs():
         path = scores_path(workdir, arm, budget, seed)
+        failed = failure_path(workdir, arm, budget, seed)
         if not path.exists():
+            if failed.exists():
+                failures[run_name(arm, budget, seed)] = json.loads(failed.read_text())["error"]
             continue
         runs.append(_read_run(path, arm, budget, seed))
         with np.load(path.with_name("pictures.npz")) as pictures:
@@ -96,6 +99,7 @@ def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
         runs=tuple(runs),
         overlays=tuple(overlays),
         samples=samples,
+        failures=failures,
         settings={k: v for k, v in flat.items() if not k.startswith("augment.")},
         environment=describe_environment(),
         command=study.command,
@@ -166,6 +170,16 @@ def _wall_seconds(run: Run) -> float:
 def scores_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> pathlib.Path:
     """Where a run's scores lie; the file is written last, so it marks a finished run."""
     return workdir / "runs" / arm / f"n{budget}" / f"seed{seed}" / "scores.json"
+
+
+def failure_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> pathlib.Path:
+    """Where it is written why a run failed; while the file is there it is not tried again."""
+    return scores_path(workdir, arm, budget, seed).with_name("failed.json")
+
+
+def run_name(arm: str, budget: int, seed: int) -> str:
+    """A run as messages name it."""
+    return f"{arm}, {budget} labelled, seed {seed}"
 
 
 def models_path(workdir: pathlib.Path, budget: int, seed: int) -> pathlib.Path:

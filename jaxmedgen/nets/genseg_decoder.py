@@ -91,7 +91,7 @@ class Decoder(nn.Module):
         domains: kinds of findings, each with norms of its own.
         spectral: whether convolutions have spectral norm one; those of the segmentation's end have
             not.
-        dtype: precision of the arithmetic.
+        dtype: precision of the arithmetic; logits are made in float32.
     """
 
     features: Sequence[int] = (256, 128, 64, 32)
@@ -136,12 +136,12 @@ class Decoder(nn.Module):
             domain = jnp.zeros(code.shape[0], jnp.int32)
         norm = self._norms(code, skips, mode, domain)
 
-        def conv(x, width, taps, name, spectral=True):
+        def conv(x, width, taps, name, spectral=True, dtype=self.dtype):
             return SpectralConv(
                 width,
                 taps,
                 padding=border(x, taps),
-                dtype=self.dtype,
+                dtype=dtype,
                 normalise=self.spectral and spectral,
                 name=name,
             )(x, update)
@@ -163,8 +163,9 @@ class Decoder(nn.Module):
         if mode == "translation":
             return jnp.tanh(conv(x, self.channels, 7, "image").astype(jnp.float32))
         x = conv(x, max(self.channels, self.classes), 7, "segmentation", spectral=False)
-        x = conv(x.astype(jnp.float32), self.classes, 1, "classifier", spectral=False)
-        return x.astype(jnp.float32)
+        return conv(
+            x.astype(jnp.float32), self.classes, 1, "classifier", spectral=False, dtype=jnp.float32
+        )
 
     def _join(self, x, skip, n, conv):
         if self.long_skips == "skinny":

@@ -170,6 +170,11 @@ class GroupUNet3D(nn.Module):
             ValueError: image size or channels do not fit.
         """
         self._check_size(x.shape[1:-1], "image size")
+        if x.shape[-1] != self.n_channels_in:
+            raise ValueError(
+                f"images have {x.shape[-1]} channel(s), the network n_channels_in="
+                f"{self.n_channels_in}: give as many, or build it with n_channels_in={x.shape[-1]}"
+            )
         if self.trainable:
             return self._network(x, train, keys)
         frozen = nn.map_variables(

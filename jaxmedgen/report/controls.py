@@ -1,8 +1,9 @@
-"""What an arm's model adds to the augmentation that it is trained with.
+"""What an arm adds to the training that it shares with another one.
 
 An arm of added images also trains with a preset, an arm joined with a preset has that preset too:
 against a reference without augmentation such an arm gains what the preset gains. Its control is the
-same training without the model.
+same training without the model. An arm with a symmetric network has another architecture than the
+reference: its control is that architecture without the symmetry.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ class Added:
 
     Attributes:
         arm: name of the arm.
-        control: the arm that is the same without the model.
+        control: the arm that is the same without what `arm` adds.
         budget: number of labelled training cases.
         difference: paired by case; its interval is not corrected for the number of comparisons.
     """
@@ -35,7 +36,7 @@ class Added:
     difference: statistics.PairedDifference
 
 
-def added_by_models(results: AblationResults) -> tuple[Added, ...]:
+def added_by_arms(results: AblationResults) -> tuple[Added, ...]:
     """Every arm against its control, where that ran and is not the reference arm anyway."""
     found = []
     for budget in results.budgets:
@@ -51,7 +52,7 @@ def added_by_models(results: AblationResults) -> tuple[Added, ...]:
 
 
 def sentence(added: Sequence[Added]) -> str:
-    """What the models add, for the answer; empty where nothing is compared.
+    """What the arms add, for the answer; empty where nothing is compared.
 
     More than `NAMED` comparisons are counted.
     """
@@ -60,8 +61,9 @@ def sentence(added: Sequence[Added]) -> str:
     if len(added) > NAMED:
         gaining = [row.arm for row in added if row.difference.interval.low > 0]
         return (
-            f"Against the same augmentation without the model {len(gaining)} of {len(added)} gain "
-            f"(95 % interval above 0, not corrected){': ' if gaining else ''}{', '.join(gaining)}."
+            f"Against the same training without what the arm adds {len(gaining)} of {len(added)} "
+            "gain (95 % interval above 0, not corrected)"
+            f"{': ' if gaining else ''}{', '.join(gaining)}."
         )
     several = len({row.budget for row in added}) > 1
     parts = [
@@ -70,14 +72,14 @@ def sentence(added: Sequence[Added]) -> str:
         for row in added
     ]
     return (
-        "Against the same augmentation without the model (Dice, 95 % CI, not corrected): "
+        "Against the same training without what the arm adds (Dice, 95 % CI, not corrected): "
         + ", ".join(parts)
         + "."
     )
 
 
 def missing_controls(arms: Sequence[str], controls: dict[str, str]) -> str:
-    """A note on the arms whose gain cannot be told from their preset's; empty if there are none.
+    """A note on the arms whose gain cannot be told from their control's; empty if there are none.
 
     Args:
         arms: of the study.
@@ -91,11 +93,11 @@ def missing_controls(arms: Sequence[str], controls: dict[str, str]) -> str:
     if not missing:
         return ""
     parts = [
-        f"{' and '.join(names)} also {'train' if len(names) > 1 else 'trains'} with the "
-        f"augmentation of the arm {control}"
+        f"the arm {control} is the same training without what {' and '.join(names)} "
+        f"{'add' if len(names) > 1 else 'adds'}"
         for control, names in missing.items()
     ]
     return (
-        "; ".join(parts) + ": part or all of the difference may be that. Add "
+        "; ".join(parts) + ": part or all of the difference may be that training's. Add "
         f"{' and '.join(missing)} to the arms to tell them apart."
     )

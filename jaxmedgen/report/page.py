@@ -115,7 +115,8 @@ def render(
             (f"{run.arm}, {run.budget} labels, seed {run.seed}", text)
             for run in results.runs
             for text in run.warnings
-        ],
+        ]
+        + [(name, f"failed: {text}") for name, text in results.failures.items()],
         tolerance=results.settings.get("surface_dice_tolerance", segmentation.TOLERANCE),
         metric_labels=[tables.LABELS[metric] for metric in _metrics(results)],
     )

@@ -92,7 +92,8 @@ class AblationResults:
         revision: version of the code, a commit.
         total_seconds: wall time of the whole ablation.
         budgets_of: budgets of the arms that do not run at all of them, by arm.
-        controls: by arm of a learned model, the arm that is the same training without the model.
+        controls: by arm, the arm that is the same training without what it adds (a model, the
+            symmetry of a network).
 
     Raises:
         ValueError: the reference or a run's arm is not among the arms, or a run occurs twice.
@@ -116,6 +117,7 @@ class AblationResults:
     total_seconds: float = 0.0
     budgets_of: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.reference_arm not in self.arms:

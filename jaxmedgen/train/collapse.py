@@ -1,14 +1,16 @@
 """Signs of a failing adversarial or variational training in its logged numbers.
 
 These names are watched, with or without an objective's name in front: ``diversity`` (of generated
-samples in units of the real ones', `losses.adversarial.relative_diversity`),
-``discriminator_accuracy``, and ``kl`` or ``kl_LEVEL`` (nats that a posterior says about its sample,
-`losses.variational.negative_elbo`).
+samples in units of the real ones', `losses.adversarial.relative_diversity`), ``style_diversity``
+(of samples of one input, `losses.style_diversity`), ``discriminator_accuracy``, and ``kl`` or
+``kl_LEVEL`` (nats that a posterior says about its sample, `losses.variational.negative_elbo`).
 """
 
 from collections.abc import Mapping, Sequence
 
 _LEAST_DIVERSITY = 0.05
+_LEAST_STYLE_DIVERSITY = 0.01
+"""Styles may change a small part of an image, a finding say, but not nothing."""
 _LARGEST_ACCURACY = 0.99
 _LEAST_DIVERGENCE = 0.05
 """Nats of a whole latent level."""
@@ -31,6 +33,9 @@ def collapse_warnings(lines: Sequence[Mapping[str, float | int | str | None]]) -
         if last == "diversity":
             where = _spell(lines, name, lambda value: value < _LEAST_DIVERSITY)
             sign = f"samples hardly vary ({name} < {_LEAST_DIVERSITY}): the generator collapsed"
+        elif last == "style_diversity":
+            where = _spell(lines, name, lambda value: value < _LEAST_STYLE_DIVERSITY)
+            sign = f"drawn styles are ignored ({name} < {_LEAST_STYLE_DIVERSITY})"
         elif last == "discriminator_accuracy":
             where = _spell(lines, name, lambda value: value > _LARGEST_ACCURACY)
             sign = f"the discriminator is saturated ({name} > {_LARGEST_ACCURACY})"

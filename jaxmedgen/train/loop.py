@@ -19,6 +19,7 @@ from jaxmedgen.train.checkpoint import Checkpointer
 from jaxmedgen.train.collapse import CollapseWatch
 from jaxmedgen.train.interrupt import Interrupted, StopSignal, run_interruptibly
 from jaxmedgen.train.metrics_log import MetricsLog, RunningMeans, read_metrics
+from jaxmedgen.train.objectives import check_accumulation
 from jaxmedgen.train.parallel import Parallel
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.state import TrainState
@@ -71,6 +72,7 @@ def fit(
         Interrupted: SIGTERM or Ctrl-C; the state is saved.
         NonFiniteError: a loss or gradient was NaN or Inf; the state before it is saved.
         CheckpointError: a checkpoint cannot be written or read.
+        ValueError: a batch that does not divide as the settings say.
     """
     if stop is None:
         with StopSignal() as stop:
@@ -87,6 +89,7 @@ def fit(
                 name=name,
             )
     parallel = Parallel() if parallel is None else parallel
+    check_accumulation(system.objectives(), settings.accumulate)
     parallel.check_batch(settings.batch_size, settings.accumulate)
     run = _Run(system, stream, settings, pathlib.Path(workdir), parallel, validate, show, stop)
     with Progress() if progress is None else progress as shown:

@@ -79,12 +79,16 @@ class Objective:
             or a function of sums over the global one (`ops.collectives`), see `step.py`.
         every: run on steps where ``step % every == 0``; in the others its metrics are NaN, which
             the log leaves out of its means.
+        whole_batch: the loss is to see all samples of a step at once: it changes collections once a
+            step (power iterations of spectral norms) or joins samples other than by a mean.
+            Such a step takes no micro-batches.
     """
 
     name: str
     updates: tuple[str, ...]
     loss: LossFunction
     every: int = 1
+    whole_batch: bool = False
 
 
 @struct.dataclass
@@ -145,3 +149,21 @@ def check_objectives(
             )
         if objective.every < 1:
             raise ValueError(f"objective '{objective.name}': every={objective.every} must be >= 1")
+
+
+def check_accumulation(objectives: tuple[Objective | Update, ...], accumulate: int) -> None:
+    """Checks that a step may be made of micro-batches.
+
+    Raises:
+        ValueError: ``accumulate < 1``, or larger than 1 where the whole batch is needed.
+    """
+    if accumulate < 1:
+        raise ValueError(f"accumulate={accumulate} must be >= 1")
+    for objective in objectives if accumulate > 1 else ():
+        if isinstance(objective, Update):
+            why = "is no gradient step and sees the whole batch"
+        elif objective.whole_batch:
+            why = "sees the whole batch, whose samples its loss joins or whose networks it moves on"
+        else:
+            continue
+        raise ValueError(f"accumulate={accumulate}: '{objective.name}' {why}; set accumulate=1")

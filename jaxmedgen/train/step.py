@@ -23,6 +23,7 @@ from jaxmedgen.train.objectives import (
     Objective,
     PlayerSettings,
     Update,
+    check_accumulation,
     check_objectives,
 )
 from jaxmedgen.train.state import Player, TrainState, sample_keys
@@ -50,7 +51,8 @@ def make_step(
         prepare: on-device transform of the batch before the losses (augmentation), given one key
             a sample.
         accumulate: micro-batches a step; gradients are averaged over them. Must divide the batch,
-            and be 1 with an `Update`, which has no gradients to average.
+            and be 1 with an `Update`, which has no gradients to average, and with a loss that needs
+            the whole batch.
 
     Returns:
         A pure function. `batch` needs ``index``: int32 ``[b]``, the global sample index. Metrics
@@ -58,17 +60,10 @@ def make_step(
         where there are several objectives), and ``halted``.
 
     Raises:
-        ValueError: objectives and players do not fit, or `accumulate` < 1.
+        ValueError: objectives and players do not fit, or `accumulate` does not fit them.
     """
     check_objectives(objectives, players)
-    if accumulate < 1:
-        raise ValueError(f"accumulate={accumulate} must be >= 1")
-    updates = [o.name for o in objectives if isinstance(o, Update)]
-    if updates and accumulate > 1:
-        raise ValueError(
-            f"accumulate={accumulate}: '{updates[0]}' is no gradient step and sees the whole "
-            "batch; set accumulate=1"
-        )
+    check_accumulation(objectives, accumulate)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         good = state.halted < 0

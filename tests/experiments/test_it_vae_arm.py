@@ -107,13 +107,20 @@ def test_a_preset_is_joined_in_one_resampling(prepared, monkeypatch):
     """The learned map with flips and gamma: voxels lie on their labels."""
     folder, labelled, found = prepared
     config = load_config(
-        "ablation", {"data.shape": str(_SHAPE), "parallel.data": "1", "model_steps": "4"}
+        "ablation",
+        {
+            "data.shape": str(_SHAPE),
+            "parallel.data": "1",
+            "model_steps": "4",
+            "augment.background": "-3.0",
+        },
     )
     monkeypatch.setattr(it_vae_arm, "_config", _quick(it_vae_arm._config))
     inputs = ArmInputs(config, labelled, folder / "own", 0, folder / "shared")
     name = "itvae-mixed+flip+gamma"
     made = select_arms([name])[name].prepare(inputs)
     assert made.changes["augment.preset"] == "flip+gamma"
+    assert made.augmentation.policy.background == -3
     assert config.augment.preset != "flip+gamma"
     own = made.augmentation
     np.testing.assert_array_equal(own.means, found["mixed"].augmentation.means)

@@ -23,6 +23,8 @@ def outcome(plausible, topology):
         "in_range": 50.0,
         "folded": 0.0,
         "discrepancy": 0.1,
+        "to_train": 0.25,
+        "to_held_out": 0.75,
     }
 
 
@@ -57,6 +59,7 @@ def summary(model):
         "roughness": 3.0 - rank,
         "path": 0.7 + 0.05 * rank,
         "neighbours": 0.8,
+        "area_jumps": 61.0,
         "plausible": 0.9,
         "seconds": 5.0,
     }
@@ -85,6 +88,8 @@ def coherence(model, seed):
         "largest_error": 0.3,
         "raw_mean_error": 0.5,
         "real": 0.85,
+        "jumps": {"moments": 62.0, "raw": 63.0, "none": 164.0},
+        "real_jumps": 61.0,
     }
 
 
@@ -102,6 +107,7 @@ def claims(tmp_path, monkeypatch):
             "elastic": outcome(80.0, 70.0),
             "latent": outcome(94.0 + 4 * seed, 90.0),
             "t": 0.4,
+            "held_out_to_train": 0.5,
         },
         "coherence": coherence,
         "shift": shift,
@@ -111,6 +117,13 @@ def claims(tmp_path, monkeypatch):
     }
     found = label_deformation.reproduce(Options(tmp_path))
     assert list(found.pictures) and found.seeds == 2
+    for columns in (
+        "held-out subjects are 0.50 from their nearest",
+        "| 0.100 | 0.25 | 0.75 |",  # MMD, nearest training and held-out subject
+        "| 61 / 62 / 63 / 164 |",
+        "| 0.800 | 61 | 90.0 |",
+    ):
+        assert columns in found.table
     return {claim.name: claim for claim in found.claims}
 
 

@@ -1,6 +1,8 @@
 """PADDIT's arms: no leakage, models shared and read again, matched controls."""
 
 import dataclasses
+import json
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +13,15 @@ from jaxmedgen.augment.presets import preset
 from jaxmedgen.augment.spatial import displacements, sample_spatial
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
-from jaxmedgen.data.sources import ImagesOnly, subset
+from jaxmedgen.data.phantoms.population import Population
+from jaxmedgen.data.sources import ImagesOnly, in_memory, subset
 from jaxmedgen.experiments import paddit_arm
 from jaxmedgen.experiments.arms import ARMS, ArmInputs, prepare_arm, select_arms
 from jaxmedgen.systems.base import build_system
+from jaxmedgen.train.interrupt import Interrupted
 
 SIZE = {"data.shape": "(16, 16)", "data.train": "6", "data.validation": "1", "data.test": "1"}
+KINDS = [kind for kinds in typing.get_args(paddit_arm.Kind) for kind in typing.get_args(kinds)]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -135,6 +140,106 @@ def test_the_segmenter_tells_the_arm_its_subjects(arms):
     np.testing.assert_array_equal(own[1], other[1])
     assert np.abs(own[1] - same[1]).max() > 1e-3
     assert np.abs(own[0] - other[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("shape", "draws"), [((16, 16), 20), ((16, 16, 16), 10)])
+def test_every_kind_has_a_model_of_images_and_of_volumes(kind, shape, draws):
+    labelled = in_memory(Population(3, shape))
+    system = build_system(paddit_arm.model_config(labelled, 0, kind), labelled.info)
+    assert (system.sampler, system.sampling.draws) == (
+        ("map", 1) if kind == "map" else ("hmc", draws)
+    )
+
+
+def test_modes_of_volumes_make_the_map_arm(tmp_path, monkeypatch):
+    """Without a sampler: one draw a subject, the mode; nothing is said of chains."""
+    labelled = in_memory(Population(2, (16, 16, 16)))
+    config = load_config("ablation", {"paddit.iterations": "5"})
+    real = paddit_arm.model_config
+
+    def quick(*arguments):
+        made = real(*arguments)
+        with made.unlocked():
+            made.model.sampling.map_steps = 2
+        return made
+
+    monkeypatch.setattr(paddit_arm, "model_config", quick)
+    training = ARMS["paddit-map"].prepare(ArmInputs(config, labelled, tmp_path, 0, tmp_path / "m"))
+    assert training.augmentation.draws.shape[:2] == (2, 1)
+    assert not any("chains" in text or "samples" in text for text in training.warnings)
+
+
+def test_a_study_says_how_long_its_models_sample():
+    labelled = in_memory(Population(3, (16, 16, 16)))
+
+    def made(kind="posterior", **settings):
+        return paddit_arm.model_config(labelled, 0, kind, settings)
+
+    assert made(thinning=0, iterations=0).to_dict() == made().to_dict()
+    longer = made(chains=3, draws=30, thinning=7, iterations=20)
+    sampling = longer.model.sampling
+    assert (sampling.chains, sampling.draws, sampling.thinning) == (3, 30, 7)
+    assert (longer.steps, longer.model.rounds, longer.model.map_rounds) == (20, 18, 16)
+    assert made("map", draws=30).model.sampling.draws == 1
+    with pytest.raises(ValueError, match=r"paddit.iterations=4 must be more than 4"):
+        made(iterations=4)
+
+
+def test_settings_of_a_study_reach_the_model(monkeypatch, arms):
+    *_, inputs = arms
+    names = ("ablation", "paddit_segmentation", "augmentations")
+    configs = [load_config(name, {"paddit.thinning": "9", "patch_size": "()"}) for name in names]
+    given = []
+
+    def stop(labelled, workdir, seed, kind, settings, **_):
+        given.append(settings["thinning"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(paddit_arm, "fit_model", stop)
+    for config in configs:
+        with pytest.raises(KeyboardInterrupt):
+            ARMS["paddit"].prepare(dataclasses.replace(inputs, config=config))
+    assert given == [9] * 3
+
+
+def test_a_stopped_training_is_not_forgotten(tmp_path, monkeypatch):
+    """What it took is kept, for the call that goes on to add to."""
+
+    def stopped(config, sources, system, folder, **_):
+        folder.mkdir()
+        raise Interrupted
+
+    monkeypatch.setattr(paddit_arm, "train", stopped)
+    with pytest.raises(Interrupted):
+        paddit_arm.fit_model(in_memory(Population(2, (16, 16))), tmp_path, 0, "posterior")
+    stored = json.loads((tmp_path / "paddit" / "seconds.json").read_text())
+    assert stored["seconds"] > 0 and not stored["finished"]
+
+
+def test_what_looks_wrong_with_samples_is_named():
+    good = {"step": 12, "rhat": 1.05, "ess": 30.0, "folding": 0.0}
+    bad = {"step": 12, "rhat": 1.87, "ess": 3.2, "folding": 0.015}
+    assert paddit_arm.sample_warnings([bad, good]) == ()
+    rhat, ess, folding = paddit_arm.sample_warnings([good, bad])
+    assert "R-hat 1.87 > 1.1" in rhat and "size 3 < 10" in ess and "fold at 0.015 %" in folding
+    assert paddit_arm.sample_warnings([{**bad, "rhat": None, "ess": None, "folding": 0.0}]) == ()
+
+
+def test_the_arm_tells_what_looks_wrong(arms):
+    """A handful of transitions cannot have mixed: the report is told."""
+    made, *_ = arms
+    assert any("effective sample size" in text for text in made["paddit"][0].warnings)
+    assert made["paddit-cross"][0].warnings == made["paddit"][0].warnings
+    assert made["paddit-prior"][0].warnings == ()
+
+
+def test_the_preset_leaves_the_background_alone(arms):
+    *_, inputs = arms
+    config = load_config("paddit_segmentation:cpu", SIZE | {"augment.background": "-3.0"})
+    (joined,) = select_arms(["paddit-prior+classic"]).values()
+    made = joined.prepare(dataclasses.replace(inputs, config=config))
+    assert made.augmentation.policy.background == -3
 
 
 def test_patches_are_refused(arms):

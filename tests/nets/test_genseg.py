@@ -183,6 +183,22 @@ def test_modes_share_convolutions_and_not_norms():
     assert any("norm0" in name for name in used[0] - used[1])
 
 
+def test_logits_are_made_in_float32():
+    """bfloat16 has eight bits: its logits near 1 lie 1/128 apart."""
+    image = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
+    encoder = Encoder((4, 8), dtype=jnp.bfloat16)
+    decoder = Decoder((4,), modes=("segmentation",), spectral=False, dtype=jnp.bfloat16)
+
+    @jax.jit
+    def logits(key):
+        (code, skips), _ = encoder.init_with_output(key, image)
+        return decoder.init_with_output(key, code, skips, "segmentation")[0]
+
+    found = logits(jax.random.key(1))
+    assert found.dtype == jnp.float32
+    assert jnp.any(found != found.astype(jnp.bfloat16).astype(jnp.float32))
+
+
 def test_sizes_are_cropped_and_padded_around_the_centre():
     x = jnp.arange(8.0).reshape(1, 8, 1, 1)
     assert fit_size(x, (7, 1))[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]

@@ -142,3 +142,5 @@ def test_what_does_not_fit_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         build("O", **settings)
     build("D4", spacing=(1.0, 1.0, 3.0))
+    with pytest.raises(ValueError, match=r"3 channel\(s\), the network n_channels_in=2: give"):
+        jax.eval_shape(build("O").init, jax.random.key(0), jnp.zeros((1, 8, 8, 8, 3)))

@@ -122,6 +122,14 @@ def test_the_discriminators_loss_does_not_touch_the_generator(prepared):
     assert [name for name in used if used[name]] == ["discriminator"]
 
 
+@pytest.mark.parametrize("argument", ["arm=proposed", "arm=mine", "arm=segmentation"])
+def test_micro_batches_are_refused(argument):
+    """Dice of a batch jointly and one power iteration a step: both need the whole batch."""
+    system = small(argument, **SHORT)[2]
+    with pytest.raises(ValueError, match=r"accumulate=2: '\w+' sees the whole batch.*accumulate=1"):
+        make_step(system.objectives(), system.players(), accumulate=2)
+
+
 def test_a_step_trains_every_player(prepared):
     """One whole step: finite, and all of every player has moved."""
     system, _, batch, _ = prepared

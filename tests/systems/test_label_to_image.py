@@ -92,6 +92,8 @@ def test_devices_agree():
 def test_every_part_of_both_players_learns():
     metrics, state = history(ONE, 4)
     assert {"generator/diversity", "discriminator/discriminator_accuracy"} <= set(metrics[0])
+    assert metrics[0]["discriminator/style_diversity"] > 0  # measured now and then
+    assert np.isnan(metrics[1]["discriminator/style_diversity"])
     for name in ("gan", "feature_matching", "perceptual"):
         assert np.isfinite(metrics[-1][f"generator/{name}"])
     for player in (GENERATOR, DISCRIMINATOR):
@@ -239,6 +241,15 @@ def traced(argument, **overrides):
     state = jax.eval_shape(system.init, jax.random.key(0), batch)
     step = make_step(system.objectives(), system.players(), prepare=system.prepare)
     return system, state, *jax.eval_shape(step, state, batch)
+
+
+def test_styles_that_are_drawn_are_measured_and_micro_batches_refused():
+    name = "discriminator/style_diversity"
+    drawn = {arm: name in traced(f"arm={arm}", **SIMPLE)[-1] for arm in ("vae", "style", "label")}
+    assert drawn == {"vae": True, "style": False, "label": False}
+    system = small("arm=label", **SIMPLE)[2]
+    with pytest.raises(ValueError, match="accumulate=2: 'generator' sees the whole batch"):
+        make_step(system.objectives(), system.players(), accumulate=2)
 
 
 def test_random_features_need_no_training():

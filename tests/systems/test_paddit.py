@@ -261,6 +261,8 @@ def test_wrong_settings_are_named():
         tiny(**{"model.tolerance": "-1.0"})
     with pytest.raises(ValueError, match=r"set --config.batch_size=8"):
         tiny(batch_size="4")
+    with pytest.raises(ValueError, match=r"draws=1 of thinning=2 .* fewer than 4 transitions"):
+        tiny(**{"model.sampling.draws": "1"})
     with pytest.raises(ValueError, match="they must rise"):
         tiny(steps="3")
     with pytest.raises(ValueError, match=r"model.compared=\(1,\) of 1 image channel"):

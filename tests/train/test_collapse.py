@@ -13,6 +13,13 @@ def test_a_single_bad_line_is_no_collapse_but_five_in_a_row_are():
     assert "generator collapsed" in found and "steps 10 to 60" in found
 
 
+def test_ignored_styles_are_said_with_a_floor_of_their_own():
+    name = "discriminator/style_diversity"
+    assert collapse_warnings(lines([0.03] * 9, name)) == ()
+    (found,) = collapse_warnings(lines([0.5, None, *[0.002, None] * 6], name))
+    assert "drawn styles are ignored" in found and "steps 20 to 120" in found
+
+
 def test_lines_without_the_metric_do_not_break_a_row():
     log = lines([0.999] * 3, "discriminator/discriminator_accuracy")
     log += [{"step": 30, "loss": 1.0}, {"step": 40, "discriminator/discriminator_accuracy": None}]

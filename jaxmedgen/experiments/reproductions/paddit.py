@@ -58,8 +58,7 @@ WHY_SIGMA = (
 WHY_CHAINS = (
     "R-hat above 1.1: 200 transitions and two chains a subject are few. Along flat directions "
     "(nothing but noise in the image) the energy is not Gaussian; images are smoothed because "
-    "chains otherwise moved between half-voxel shifts. `--config.model.sampling.thinning` buys "
-    "more."
+    "chains otherwise moved between half-voxel shifts. `--config.paddit.thinning=20` buys more."
 )
 REAL = (
     "DATA was the folder of the 16 label maps of SynthSeg's repository: 12 make the template, 4 "
@@ -126,7 +125,7 @@ def _models(options: Options):
     for seed in range(SEEDS):
         labelled = in_memory(subset(sources.train, labelled_subjects(sources, BUDGET, seed)))
         folder = models_path(options.workdir / "arms", BUDGET, seed)
-        models.append(fit_model(labelled, folder, seed, "posterior"))
+        models.append(fit_model(labelled, folder, seed, "posterior", config.paddit))
         fits.append(chains.judge(models[-1], labelled, pool))
     folder = options.workdir / "atlas"
     write_atlas(models[0].system, models[0].variables, sources.info.spacing, folder)

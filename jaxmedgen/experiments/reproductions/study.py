@@ -37,7 +37,7 @@ def run(
         seeds=seeds,
         dataset=dataset,
     )
-    results = run_study(study, options.workdir, progress=options.progress)
+    results = run_study(study, options.workdir, progress=options.progress, go_on=False)
     save_results(results, options.workdir / "results")
     write_report(results, options.workdir / "report.html")
     return results, summarise(results)

@@ -1,21 +1,19 @@
 """A training of a reproduction: done in its work folder, or read from where it was done."""
 
 import dataclasses
-import json
 import pathlib
-import time
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import set_value
 from jaxmedgen.data.build import Sources, build_sources
+from jaxmedgen.experiments.model_training import counted_seconds, model_seconds
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.runs import describe_data
 from jaxmedgen.experiments.training import train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.train.collapse import collapse_warnings
-from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.metrics_log import read_metrics
 
 
@@ -69,10 +67,7 @@ def trained_model(
         sources = build_sources(config.data)
     system = build_system(config, sources.info)
     folder = options.workdir / name
-    path = folder / "seconds.json"
-    spent = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "finished": False}
-    started, finished = time.perf_counter(), False
-    try:
+    with counted_seconds(folder):
         result = train(
             config,
             sources,
@@ -82,18 +77,10 @@ def trained_model(
             cache=options.workdir / "cache",
             name=title or name,
         )
-        finished = True
-    finally:
-        if not spent.get("finished", True) and folder.exists():
-            spent = {
-                "seconds": spent["seconds"] + time.perf_counter() - started,
-                "finished": finished,
-            }
-            write_json(path, spent)
     if described:
         describe_data(folder, sources.info, config, sources.train)
     variables = evaluation_variables(result.state)
-    return TrainedModel(system, variables, sources, folder, float(spent["seconds"]))
+    return TrainedModel(system, variables, sources, folder, model_seconds(folder))
 
 
 def collapse_notes(options: Options) -> tuple[str, ...]:

@@ -175,7 +175,7 @@ class Paddit:
             self.flow,
             hyper,
             self.sampling,
-            sample=sample,
+            sample=sample if self.sampler == "hmc" else None,
             adapt=inputs.step < self.steps - 1,
         )
         centred = centre(step, count)

@@ -36,7 +36,7 @@ class Sampling:
         map_steps: Adam steps towards the mode.
         map_rate: their largest rate, in standard deviations of the prior.
         chains: a subject.
-        draws: kept a chain and iteration.
+        draws: kept a chain and iteration; all the same where modes are all that is looked for.
         thinning: transitions a draw.
         leapfrog_steps: of a trajectory.
         target: acceptance that the step size is tuned to.
@@ -61,11 +61,6 @@ class Sampling:
         counts = (self.map_steps, self.chains, self.draws, self.thinning, self.leapfrog_steps)
         if min(counts) < 1:
             raise ValueError(f"{self}: all counts must be at least 1")
-        if self.draws * self.thinning < 4:
-            raise ValueError(
-                f"draws {self.draws} of {self.thinning} transition(s) each: convergence cannot be "
-                "told from fewer than 4 transitions in all"
-            )
         if self.mass not in ("prior", "curvature", "template"):
             raise ValueError(
                 f"mass {self.mass!r} is unknown: use 'prior', 'curvature' or 'template'"
@@ -194,7 +189,7 @@ def expectation(
     hyper: Hyper,
     sampling: Sampling,
     *,
-    sample: Bool[Array, ""],
+    sample: Bool[Array, ""] | None,
     adapt: Bool[Array, ""],
 ) -> EStep:
     """Samples the posterior of every v_k, or takes steps towards its mode.
@@ -207,7 +202,7 @@ def expectation(
         flow: gives phi.
         hyper: of the prior.
         sampling: counts and rates.
-        sample: draw samples; otherwise look for the mode.
+        sample: draw samples; otherwise look for the mode. None: never, no sampler is compiled.
         adapt: tune the step sizes.
     """
     b, chains = start.position.shape[:2]
@@ -261,6 +256,8 @@ def expectation(
         course = {n: jnp.moveaxis(x, 0, 1).reshape(b, chains, -1) for n, x in course.items()}
         return EStep(draws[:, :, -1], draws, tuning, chain_diagnostics(course))
 
+    if sample is None:
+        return modes(start)
     return jax.lax.cond(sample, posterior, modes, start)
 
 

@@ -4,6 +4,9 @@ from typing import Any
 
 from jaxmedgen.data.sources import DatasetInfo
 
+_LEAST_TRANSITIONS = 4
+"""Of a chain: split R-hat takes the variance of either half."""
+
 
 def check_settings(config: Any, info: DatasetInfo) -> None:
     """Refuses a configuration that does not fit itself or the data.
@@ -25,6 +28,12 @@ def check_settings(config: Any, info: DatasetInfo) -> None:
         )
     if model.sampler not in ("hmc", "map"):
         raise ValueError(f"model.sampler={model.sampler!r} is unknown: use 'hmc' or 'map'")
+    draws, thinning = model.sampling.draws, model.sampling.thinning
+    if model.sampler == "hmc" and draws * thinning < _LEAST_TRANSITIONS:
+        raise ValueError(
+            f"model.sampling.draws={draws} of thinning={thinning} transition(s) each: convergence "
+            f"cannot be told from fewer than {_LEAST_TRANSITIONS} transitions in all"
+        )
     if model.fit_prior and model.alpha_rate and model.velocity.flow == "geodesic":
         raise ValueError(
             f"model.alpha_rate={model.alpha_rate} with model.velocity.flow='geodesic': geodesics "

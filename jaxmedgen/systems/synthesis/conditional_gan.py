@@ -21,6 +21,7 @@ from jaxmedgen.augment.mixing import one_hot
 from jaxmedgen.augment.quarter_turns import QuarterTurns
 from jaxmedgen.losses import adversarial
 from jaxmedgen.losses.perceptual import perceptual_loss
+from jaxmedgen.losses.style_diversity import style_diversity
 from jaxmedgen.losses.variational import gaussian_kl
 from jaxmedgen.nets.discriminators import MultiScaleDiscriminator
 from jaxmedgen.nets.synthesizer import Synthesizer
@@ -93,9 +94,10 @@ class LabelToImageGan(RendersLabels):
 
     def objectives(self) -> tuple[Objective, ...]:
         """Generator, then discriminator; the feature network's segmentation before them."""
+        # Spectral norms move on once a step, batch norms see the whole batch.
         adversaries = (
-            Objective(GENERATOR, (GENERATOR,), self._generator_loss),
-            Objective(DISCRIMINATOR, (DISCRIMINATOR,), self._discriminator_loss),
+            Objective(GENERATOR, (GENERATOR,), self._generator_loss, whole_batch=True),
+            Objective(DISCRIMINATOR, (DISCRIMINATOR,), self._discriminator_loss, whole_batch=True),
         )
         if not self.features.trained:
             return adversaries
@@ -133,6 +135,23 @@ class LabelToImageGan(RendersLabels):
             update=update,
             mutable=[name for name in variables if name != "params"],
         )
+
+    def _two_styles(self, inputs, label):
+        """Images of the batch's label maps in one drawn style each, and in another."""
+        variables, vendor = inputs.variables[GENERATOR], None
+        keys = [jax.vmap(lambda key, n=n: jax.random.fold_in(key, n))(inputs.keys) for n in (1, 2)]
+        if self.net.vendors:
+            vendor = jnp.concatenate([inputs.batch["vendor"]] * 2)
+        image, _ = self.net.apply(
+            variables,
+            jnp.concatenate([label, label]),
+            self._noise(jnp.concatenate(keys)),
+            vendor,
+            True,
+            mutable=[name for name in variables if name != "params"],
+            method="generate",
+        )
+        return tuple(jnp.split(image, 2))
 
     def _maps(self, inputs, label, image):
         pair = jnp.concatenate([label, image], -1)
@@ -176,6 +195,10 @@ class LabelToImageGan(RendersLabels):
         value = adversarial.discriminator_loss(self.weights.gan, real, fake)
         accuracy = adversarial.discriminator_accuracy(self.weights.gan, real, fake)
         metrics = {"discriminator_accuracy": accuracy}
+        if self.net.latent and not self.net.deterministic:
+            metrics["style_diversity"] = style_diversity(
+                inputs.step, lambda: self._two_styles(inputs, label), inputs.batch["image"]
+            )
         return value, LossOutputs(metrics, {DISCRIMINATOR: updated})
 
     def _features_loss(self, inputs: LossInputs) -> tuple[Float[Array, ""], LossOutputs]:

@@ -47,6 +47,7 @@ from jaxmedgen.systems.translation.genseg_terms import (
     remaining_contrast,
     weights_at,
 )
+from jaxmedgen.systems.translation.genseg_variety import variety
 from jaxmedgen.train.objectives import LossInputs, LossOutputs, Objective
 
 
@@ -57,12 +58,14 @@ class GenSeg(GenSegModel):
     def objectives(self) -> tuple[Objective, ...]:
         """Discriminators, locators, critic, generator, in this order."""
         trained = [GENERATOR, *(n for n in (SEGMENTER, REVERSAL) if n in self.settings)]
-        found = [Objective(DISCRIMINATOR, (DISCRIMINATOR,), self._discriminate)]
+        found = [(DISCRIMINATOR, (DISCRIMINATOR,), self._discriminate)]
         if self.locators is not None:
-            found.append(Objective(LOCATOR, (LOCATOR,), self._locate))
+            found.append((LOCATOR, (LOCATOR,), self._locate))
         if self.estimator is not None:
-            found.append(Objective(ESTIMATOR, (ESTIMATOR,), self._estimate))
-        return (*found, Objective(GENERATOR, tuple(trained), self._generate))
+            found.append((ESTIMATOR, (ESTIMATOR,), self._estimate))
+        found.append((GENERATOR, tuple(trained), self._generate))
+        # Dice and permuted codes are of the whole batch; spectral norms move on once a step.
+        return tuple(Objective(*parts, whole_batch=True) for parts in found)
 
     def _translations(self, inputs: LossInputs) -> tuple[Translations, Mapping[str, Any]]:
         """All translations of the batch, and the vectors of the spectral norms one step on.
@@ -112,12 +115,8 @@ class GenSeg(GenSegModel):
                 value = value + self.penalty * adversarial.gradient_penalty(
                     critic, image, translated, inputs.keys, self.penalty_kind
                 )
-        side = list(shown.values())[-1]
-        fake, real = (side.part(real=r)[0][: side.count] for r in (False, True))
-        metrics = {
-            "discriminator_accuracy": sum(accuracy) / len(accuracy),
-            "diversity": adversarial.relative_diversity(fake, real),
-        }
+        metrics = {"discriminator_accuracy": sum(accuracy) / len(accuracy)}
+        metrics |= variety(self, inputs, made, list(shown.values())[-1])
         weight = weights_at(self.stages, inputs.step)["adversarial"]
         return weight * value, LossOutputs(metrics, {DISCRIMINATOR: updated})
 

@@ -95,8 +95,8 @@ class SemiSupervised:
         return create_state(run_key, {PLAYER: self.net.init(init_key, image)}, self.players())
 
     def objectives(self) -> tuple[Objective, ...]:
-        """One loss."""
-        return (Objective("segmentation", (PLAYER,), self._loss),)
+        """One loss, whose Dice is of the whole batch; spectral norms move on once a step."""
+        return (Objective("segmentation", (PLAYER,), self._loss, whole_batch=True),)
 
     def prepare(self, batch: Batch, keys: Key[Array, " b"]) -> Batch:
         """Augments either image with its own numbers.

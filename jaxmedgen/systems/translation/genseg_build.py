@@ -148,16 +148,13 @@ def _discriminators(net: Any, domains: int, dtype: Any, scales: int) -> DomainDi
 def _player(config: Any, name: str, ema_decay: float | None = None) -> PlayerSettings:
     rate = config.optimizer
     peak = rate.discriminator_rate if name == "discriminator" else rate.learning_rate
-    made = optimizer(
-        rate.kind,
-        schedule(rate.schedule, peak, config.steps, rate.warmup),
-        clip_norm=rate.clip_norm or None,
-        weight_decay=rate.weight_decay,
-        b1=rate.b1,
-        b2=rate.b2,
-    )
-    # One long vector: a program of a hundred small updates takes long to compile.
-    return PlayerSettings(hold_idle(optax.flatten(made)), ema_decay)
+    # The rate follows the run's steps, moments and their counts those in which an array takes part.
+    inner = optimizer(rate.kind, 1.0, weight_decay=rate.weight_decay, b1=rate.b1, b2=rate.b2)
+    steps = schedule(rate.schedule, peak, config.steps, rate.warmup)
+    made = optax.chain(hold_idle(inner), optax.scale_by_schedule(steps))
+    if rate.clip_norm:
+        made = optax.chain(optax.clip_by_global_norm(rate.clip_norm), made)
+    return PlayerSettings(made, ema_decay)
 
 
 def _check(config: Any, classes: int) -> None:

@@ -63,7 +63,7 @@ def study(
 ) -> tuple[AblationResults, Summary]:
     """Trains what is not trained yet; the first arm is the reference."""
     plan = Study(config, sources, arms, budgets, seeds, dataset)
-    results = run_study(plan, options.workdir / folder, progress=options.progress)
+    results = run_study(plan, options.workdir / folder, progress=options.progress, go_on=False)
     return results, summarise(results)
 
 

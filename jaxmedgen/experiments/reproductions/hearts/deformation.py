@@ -1,11 +1,14 @@
 """Claim (ii): elastic deformation against the VAE, both moving contours equally far."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from scipy import ndimage
+from scipy.spatial.distance import cdist
 
 from jaxmedgen.augment.label_deformation import Elastic
 from jaxmedgen.data.stacks import Stack
@@ -36,6 +39,9 @@ class Outcome:
         in_range: share of stacks whose clinical indices are those of training subjects.
         folded: share of fields that fold, in per cent; NaN where there is none.
         discrepancy: MMD of clinical indices to those of held-out subjects.
+        to_train: mean distance of clinical indices to the nearest training subject's, in
+            deviations of the held-out subjects.
+        to_held_out: the same to the nearest held-out subject's.
     """
 
     distance: float
@@ -45,6 +51,8 @@ class Outcome:
     in_range: float
     folded: float
     discrepancy: float
+    to_train: float
+    to_held_out: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +63,13 @@ class Comparison:
         elastic: outcome of elastic deformation.
         latent: of the VAE.
         t: how far subjects were moved towards others in the latent space.
+        held_out_to_train: `Outcome.to_train` of the held-out subjects themselves.
     """
 
     elastic: Outcome
     latent: Outcome
     t: float
+    held_out_to_train: float
 
 
 def compare(
@@ -81,7 +91,9 @@ def compare(
     made, t = matched(model, seed, count, outcome.distance)
     rows = [stack.label for stack in model.train[:3]], bent[:3], made[:3]
     picture = montage([stack_row(row[k], 6) for k in range(3) for row in rows], columns=1)
-    return Comparison(outcome, judge(model, made), t), {"elastic_and_latent": picture}
+    train, test = (index_vectors(stacks) for stacks in (model.train, model.test))
+    floor = nearest_distance(test, train, test.std(0))
+    return Comparison(outcome, judge(model, made), t, floor), {"elastic_and_latent": picture}
 
 
 def contour_distance(one: np.ndarray, other: np.ndarray, pixel: float) -> float:
@@ -160,6 +172,9 @@ def judge(model: Model, made: list[np.ndarray], folded: float = float("nan")) ->
     raw = [slice_flags(each).plausible for label in made for each in label]
     indices = [clinical_indices(label, stack.spacing) for label, stack in _pairs(model, cleaned)]
     within = [model.population.range.contains(found) for found in indices]
+    vectors = np.nan_to_num([i.vector() for i in indices])
+    train, test = (index_vectors(stacks) for stacks in (model.train, model.test))
+    spread = test.std(0)
     return Outcome(
         distance=mean_distance(model, cleaned),
         topology=100 * float(topology.mean()),
@@ -167,15 +182,34 @@ def judge(model: Model, made: list[np.ndarray], folded: float = float("nan")) ->
         topology_raw=100 * float(np.mean(raw)),
         in_range=100 * float(np.mean(within)),
         folded=folded,
-        discrepancy=discrepancy(model, np.stack([i.vector() for i in indices])),
+        discrepancy=float(mmd(test / spread, vectors / spread)),
+        to_train=nearest_distance(vectors, train, spread),
+        to_held_out=nearest_distance(vectors, test, spread),
     )
 
 
-def discrepancy(model: Model, indices: np.ndarray) -> float:
-    """MMD between clinical indices and those of the held-out subjects, each in its deviation."""
-    real = np.stack([clinical_indices(s.label, s.spacing).vector() for s in model.test])
-    spread = real.std(0)
-    return float(mmd(real / spread, np.nan_to_num(indices) / spread))
+def index_vectors(stacks: Sequence[Stack]) -> Float[np.ndarray, "n 4"]:
+    """Clinical indices of stacks, in the order of `metrics.cardiac.INDICES`."""
+    return np.nan_to_num([clinical_indices(s.label, s.spacing).vector() for s in stacks])
+
+
+def nearest_distance(
+    indices: Float[np.ndarray, "n d"],
+    reference: Float[np.ndarray, "m d"],
+    spread: Float[np.ndarray, " d"],
+) -> float:
+    """Mean distance of subjects to their nearest one of others, each index in its deviation.
+
+    Beside MMD: near 0 to training subjects are copies of their shapes, and far from held-out ones
+    are shapes that no subject has.
+
+    Args:
+        indices: of some subjects.
+        reference: of the others.
+        spread: deviation of each index.
+    """
+    distances = cdist(np.asarray(indices) / spread, np.asarray(reference) / spread)
+    return float(distances.min(1).mean())
 
 
 def _pairs(model, made):

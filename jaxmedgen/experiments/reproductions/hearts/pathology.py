@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from jaxmedgen.experiments.label_files import stack_row
 from jaxmedgen.experiments.label_synthesis import HEALTHY
 from jaxmedgen.experiments.reproductions.hearts.models import Model
-from jaxmedgen.metrics.cardiac import INDICES, clinical_indices, neighbour_dice
+from jaxmedgen.metrics.cardiac import INDICES, area_jumps, clinical_indices, neighbour_dice
 from jaxmedgen.metrics.plausibility import plausible_share
 from jaxmedgen.ops.correlated_normal import (
     CORRELATE,
@@ -44,6 +44,8 @@ class Coherence:
         largest_error: the larger of both for the worst entry.
         raw_mean_error: of ``raw``, as `mean_error`.
         real: Dice of consecutive slices of equalised training subjects.
+        jumps: mean change of a class's area between consecutive slices in mm^2, by way of drawing.
+        real_jumps: the same of equalised training subjects.
     """
 
     dice: Mapping[str, float]
@@ -53,6 +55,8 @@ class Coherence:
     largest_error: float
     raw_mean_error: float
     real: float
+    jumps: Mapping[str, float]
+    real_jumps: float
 
 
 def disease_statistics(model: Model, disease: str) -> LatentStatistics:
@@ -69,7 +73,9 @@ def coherence(model: Model, seed: int, draws: int = DRAWS, many: int = MANY) -> 
     rng = np.random.default_rng(seed)
     dice = {way: [] for way in CORRELATE}
     plausible = {way: [] for way in CORRELATE}
-    errors, raw, real = [], [], []
+    jumps = {way: [] for way in CORRELATE}
+    errors, raw, real, real_jumps = [], [], [], []
+    spacing = model.train[0].spacing  # pixels are the same for all, and areas need no more
     for disease in DISEASES:
         statistics = disease_statistics(model, disease)
         for way in CORRELATE:
@@ -77,10 +83,13 @@ def coherence(model: Model, seed: int, draws: int = DRAWS, many: int = MANY) -> 
                 label = model.space.stack(z)
                 dice[way].append(neighbour_dice(label))
                 plausible[way].append(plausible_share(label))
+                jumps[way].append(area_jumps(label, spacing))
         errors.append(_moment_errors(statistics, draw_latents(rng, statistics, many)))
         raw.append(_moment_errors(statistics, draw_latents(rng, statistics, many, "raw"))[0].mean())
         for number in model.population.members(disease)[:draws]:
-            real.append(neighbour_dice(model.space.stack(model.population.latents[number])))
+            label = model.space.stack(model.population.latents[number])
+            real.append(neighbour_dice(label))
+            real_jumps.append(area_jumps(label, spacing))
     means, deviations = (np.concatenate([e[k].ravel() for e in errors]) for k in (0, 1))
     return Coherence(
         {way: float(np.nanmean(values)) for way, values in dice.items()},
@@ -90,6 +99,8 @@ def coherence(model: Model, seed: int, draws: int = DRAWS, many: int = MANY) -> 
         float(max(means.max(), deviations.max())),
         float(np.mean(raw)),
         float(np.mean(real)),
+        {way: float(np.mean(values)) for way, values in jumps.items()},
+        float(np.mean(real_jumps)),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxmedgen.experiments.label_synthesis import target_attribute
 from jaxmedgen.experiments.reproductions.hearts import slices
 from jaxmedgen.experiments.reproductions.hearts.models import Model
-from jaxmedgen.metrics.cardiac import clinical_indices, neighbour_dice
+from jaxmedgen.metrics.cardiac import area_jumps, clinical_indices, neighbour_dice
 from jaxmedgen.metrics.latents import active_units
 from jaxmedgen.metrics.plausibility import plausible_share
 from jaxmedgen.ops.latent_paths import interpolate_latents
@@ -76,6 +76,7 @@ class Summary:
         roughness: of the training subjects' paths, in deviations.
         path: `path_step`, NaN for models of volumes.
         neighbours: Dice of consecutive slices of equalised test subjects.
+        area_jumps: mean change of a class's area between their consecutive slices, mm^2.
         plausible: share of their slices that are plausible.
         seconds: of the training.
     """
@@ -87,6 +88,7 @@ class Summary:
     roughness: float
     path: float
     neighbours: float
+    area_jumps: float
     plausible: float
     seconds: float
 
@@ -103,6 +105,7 @@ def summarise(model: Model, seed: int = 0) -> Summary:
         roughness=slices.mean_roughness(model),
         path=float("nan") if model.space.volumes else path_step(model, seed),
         neighbours=float(np.mean([neighbour_dice(label) for label in made])),
+        area_jumps=float(np.mean([area_jumps(x, s.spacing) for x, s in zip(made, model.test)])),
         plausible=float(np.mean([plausible_share(label) for label in made])),
         seconds=model.seconds,
     )

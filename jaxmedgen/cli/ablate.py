@@ -1,11 +1,12 @@
 """``bin/ablate``: compares augmentation arms over label budgets and writes the report."""
 
+import argparse
 import pathlib
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
+from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides, workdir_argument
 
 if TYPE_CHECKING:
     from jaxmedgen.experiments.study import Study
@@ -40,23 +41,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", help="folder of labelled scans; the embedded brains without it")
     parser.add_argument("--config", help="FILE.py[:size]; ablation without --experiment")
     parser.add_argument("--arms", help=f"comma separated; default: {ARMS}")
-    parser.add_argument("--list-arms", action="store_true", help="tells all arms and stops")
+    parser.add_argument("--list-arms", action=_ListArms, nargs=0, help="tells all arms and stops")
     parser.add_argument("--labelled", help=f"label budgets, comma separated; default: {LABELLED}")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the study's files")
+    workdir_argument(parser)
     parser.add_argument("--experiment", help="what synthetic images are good for: reduction, ...")
     parser.add_argument(
         "--generator", default="oracle", help="oracle, FILE.py[:size], or a run's folder"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(arguments)
-    if options.list_arms:
-        from jaxmedgen.experiments.arms import described_arms
-
-        print(described_arms())
-        return 0
-    if options.workdir is None:
-        parser.error("--workdir is needed: the folder of the study's files")
     if options.experiment and (options.arms or options.labelled):
         parser.error(
             "--experiment has arms of its own: leave out --arms and --labelled, and set what it "
@@ -117,6 +111,16 @@ def main(arguments: Sequence[str]) -> int:
     print_summary(summarise(results))
     print(f"report: {report.resolve()}")
     return 0
+
+
+class _ListArms(argparse.Action):
+    """Like ``--help``: nothing else is needed beside it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from jaxmedgen.experiments.arms import described_arms
+
+        print(described_arms())
+        parser.exit()
 
 
 def _power(study: "Study") -> str:

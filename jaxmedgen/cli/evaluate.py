@@ -24,7 +24,8 @@ examples:
   bin/evaluate --workdir work/unet --checkpoint best
   bin/evaluate --workdir work/it_vae --samples 1000     # draws of the importance-weighted bound
   bin/evaluate --workdir work/tumours --regions ET=3,TC=1+3,WT=1+2+3 --absent right
-  bin/evaluate --real REAL --synthetic SYNTHETIC --workdir work/realism
+  bin/evaluate --real REAL --synthetic SYNTHETIC --standardize --workdir work/realism
+  bin/evaluate --real REAL --synthetic SYNTHETIC --groups "^([^-]+)-" --workdir work/realism
   bin/evaluate --real REAL --synthetic SYNTHETIC --extractor inception_v3:inception.npz \\
       --segmenter work/unet --workdir work/realism
   bin/evaluate --score-readers --workdir work/realism
@@ -50,21 +51,32 @@ def main(arguments: Sequence[str]) -> int:
     realism.add_argument("--held-out", help="folder of real images that it has not seen")
     realism.add_argument(
         "--extractor",
-        default="classifier",
-        help="classifier, random, a .npz file, a run's folder, or ARCHITECTURE:FILE",
+        default="",
+        help="classifier (the default where --groups finds two), random (the default elsewhere), a "
+        ".npz file, a run's folder, or ARCHITECTURE:FILE",
     )
     realism.add_argument("--segmenter", default="", help="run of a segmenter of real images")
     realism.add_argument(
         "--groups", default="", help="regular expression of the vendor or disease in case names"
     )
-    realism.add_argument("--shape", default="", help="size for all images, such as 128,128")
+    realism.add_argument(
+        "--shape",
+        default="",
+        help="size for all images, such as 128,128: voxels are fitted to the real ones, the same "
+        "for all; thick slices keep their distance",
+    )
     realism.add_argument("--data-range", type=float, default=1.0, help="width of the full scale")
     realism.add_argument(
-        "--standardize", action="store_true", help="give every image mean 0 and deviation 1 first"
+        "--standardize",
+        action="store_true",
+        help="give every image mean 0 and deviation 1 first, where sets differ in scale",
     )
     realism.add_argument("--readers", type=int, default=0, help="write sheets for so many readers")
     realism.add_argument(
-        "--design", choices=("scale", "pairs"), default="scale", help="question to the readers"
+        "--design",
+        choices=("scale", "pairs"),
+        default="scale",
+        help="question to the readers: how real is an image (1 to 5), or which of a pair is real",
     )
     realism.add_argument("--score-readers", action="store_true", help="score the filled sheets")
     options = parser.parse_args(arguments)
@@ -93,21 +105,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _realism(options: argparse.Namespace) -> int:
+    from jaxmedgen.experiments.synthetic.comparable import read_folder
     from jaxmedgen.experiments.synthetic.manifest import read_manifest
     from jaxmedgen.experiments.synthetic.reader_sheets import write_sheets
-    from jaxmedgen.experiments.synthetic.realism_run import (
-        evaluate_realism,
-        image_set,
-        read_folder,
-    )
+    from jaxmedgen.experiments.synthetic.realism_run import evaluate_realism, image_set
 
     shape = tuple(int(n) for n in options.shape.split(",")) if options.shape else ()
-    real, synthetic = (read_folder(f, shape) for f in (options.real, options.synthetic))
+    real = read_folder(options.real, shape)
+    synthetic = read_folder(options.synthetic, shape, like=real)
     report = evaluate_realism(
         real,
         synthetic,
         options.workdir,
-        held_out=read_folder(options.held_out, shape) if options.held_out else None,
+        held_out=read_folder(options.held_out, shape, like=real) if options.held_out else None,
         extractor=options.extractor,
         segmenter=options.segmenter,
         pattern=options.groups,

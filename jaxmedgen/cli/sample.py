@@ -1,7 +1,8 @@
 """``bin/sample``: writes synthetic labelled scans."""
 
+import argparse
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides
 
@@ -35,6 +36,13 @@ examples:
       --output work/series
 """
 
+COUNT = 8
+NOT_FOR_LABELS = (
+    *("method", "condition", "disease", "phase", "t", "steps", "spherical", "attribute"),
+    *("percentile", "correlate", "plausible", "embed"),
+)
+"""Flags that say how something is drawn: files of labels are there already."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Parses flags and samples."""
@@ -44,12 +52,19 @@ def main(arguments: Sequence[str]) -> int:
     source.add_argument("--config", help="FILE.py[:size[,arm=NAME]], for systems without weights")
     source.add_argument("--workdir", type=pathlib.Path, help="a trained run")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder")
-    parser.add_argument("--count", type=int, default=8, help="number of samples")
+    parser.add_argument("--count", type=int, help=f"number of samples, {COUNT} by default")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    parser.add_argument("--checkpoint", choices=("last", "best"), help="last by default")
     parser.add_argument("--layout", choices=("plain", "nnunet"), default="plain")
     parser.add_argument(
         "--labels", type=pathlib.Path, help="label file or folder to make images of"
+    )
+    parser.add_argument(
+        "--slice-axis",
+        type=int,
+        choices=(0, 1, 2),
+        help="with --labels: axis of the files across their slices; by default what records.json "
+        "or manifest.json beside the folder says, otherwise the axis of the largest spacing",
     )
     parser.add_argument(
         "--style",
@@ -113,40 +128,30 @@ def main(arguments: Sequence[str]) -> int:
         help="training subjects by the means of their posteriors, or by draws",
     )
     options = parser.parse_args(arguments)
-    if options.count < 1:
-        parser.error(f"--count {options.count} must be at least 1")
-    if options.labels and not options.workdir:
-        parser.error("--labels needs --workdir")
-    if options.style not in ("", "own") and not options.labels:
-        parser.error("--style of a scan needs --labels; without there is --style own")
-    if options.to_style and (options.style in ("", "own") or options.count < 2):
-        parser.error("--to-style needs --labels, --style SCAN and --count 2 or more")
-    if options.style_by_place and not options.to_style:
-        parser.error("--style-by-place needs --to-style")
-    if options.vendor and options.style:
-        parser.error("--vendor and --style exclude each other: give one")
-    if options.labels and overrides:
-        parser.error("--config.KEY=VALUE does not go with --labels")
+    _check(parser, options, overrides)
     prepare_jax()
+    count, checkpoint = options.count or COUNT, options.checkpoint or "last"
 
     if options.labels:
         from jaxmedgen.experiments.rendered_files import render_files
         from jaxmedgen.experiments.runs import open_run
 
         run = open_run(options.workdir)
-        count = render_files(
+        written = render_files(
             run,
             options.labels,
             options.output,
             style=pathlib.Path(options.style) if options.style else None,
             last_style=options.to_style,
-            steps=options.count,
+            steps=count,
             by_place=options.style_by_place,
             vendors=tuple(options.vendor.split(",")) if options.vendor else (),
             seed=options.seed,
-            kind=options.checkpoint,
+            kind=checkpoint,
+            layout=options.layout,
+            slice_axis=options.slice_axis,
         )
-        print(f"wrote {count} images to {options.output}")
+        print(f"wrote {written} images to {options.output}")
         return 0
 
     from jaxmedgen.configuration import load_config
@@ -158,12 +163,12 @@ def main(arguments: Sequence[str]) -> int:
         config,
         options.workdir,
         options.output,
-        options.count,
+        count,
         options.seed,
         options.method,
         options.layout,
         options.condition,
-        options.checkpoint,
+        checkpoint,
         overrides=overrides if options.workdir else None,
         style=options.style,
         vendor=options.vendor,
@@ -185,5 +190,37 @@ def main(arguments: Sequence[str]) -> int:
             value = ", ".join(f"{key} {number:.3f}" for key, number in value.items())
         print(f"{name}: {value}")
     shown = options.method in ("navigate", "space")
-    print(f"wrote {'' if shown else f'{options.count} samples to '}{options.output}")
+    print(f"wrote {'' if shown else f'{count} samples to '}{options.output}")
     return 0
+
+
+def _check(parser: Parser, options: argparse.Namespace, overrides: Mapping[str, str]) -> None:
+    """Leaves with a line on the first flag that is wrong or that nothing would look at."""
+    if options.count is not None and options.count < 1:
+        parser.error(f"--count {options.count} must be at least 1")
+    if options.checkpoint and not options.workdir:
+        parser.error("--checkpoint is of a trained run: give --workdir")
+    if options.labels and not options.workdir:
+        parser.error("--labels needs --workdir")
+    if options.style not in ("", "own") and not options.labels:
+        parser.error("--style of a scan needs --labels; without there is --style own")
+    if options.slice_axis is not None and not options.labels:
+        parser.error("--slice-axis is of the files of --labels")
+    few = options.count is not None and options.count < 2 and not options.style_by_place
+    if options.to_style and (options.style in ("", "own") or few):
+        parser.error("--to-style needs --labels, --style SCAN and --count 2 or more")
+    if options.style_by_place and not options.to_style:
+        parser.error("--style-by-place needs --to-style")
+    if options.vendor and options.style:
+        parser.error("--vendor and --style exclude each other: give one")
+    if not options.labels:
+        return
+    if overrides:
+        parser.error("--config.KEY=VALUE does not go with --labels")
+    for name in NOT_FOR_LABELS:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name} does not go with --labels: the label maps are there already")
+    if options.style == "own":
+        parser.error("--style own does not go with --labels: give a scan, or leave it out")
+    if options.count is not None and (not options.to_style or options.style_by_place):
+        parser.error("--count goes with --labels only for --to-style: all label files get images")

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmedgen.data.case_groups import groups_of
+from jaxmedgen.data.image_slices import thick_axis
 from jaxmedgen.data.sources import DatasetInfo, Record, Source, Wrapped
 from jaxmedgen.ops.slice_interpolation import interpolate_labels
 
@@ -148,7 +149,7 @@ def read_stack(
             ``groups`` (and ``phases_of``) the stack gets its group (and phase).
         index: of the subject.
         shape: rows and columns to crop to around the foreground; () keeps the slices' size.
-        axis: across the slices; by default the one with the largest spacing.
+        axis: across the slices; by default `image_slices.thick_axis`.
 
     Raises:
         ValueError: not three axes, or no foreground.
@@ -158,7 +159,7 @@ def read_stack(
     if label.ndim != 3:
         raise ValueError(f"{name} has {label.ndim} axes of space: a stack of slices has three")
     spacing = np.asarray(record.get("spacing", source.info.spacing), float)
-    axis = int(np.argmax(spacing)) if axis is None else axis
+    axis = thick_axis(spacing) if axis is None else axis
     label = np.moveaxis(label, axis, 0)
     spacing = (spacing[axis], *np.delete(spacing, axis))
     filled = np.flatnonzero((label > 0).any((1, 2)))

@@ -153,7 +153,8 @@ def write_label_maps(
     made = []
     for number in range(seed, seed + count):
         made += drawn_plausibly(draw, range(number, number + _TRIES * count, count), wishes)
-    write_subjects(made, output, shown=max(wishes.steps, _SHOWN))
+    names = sources.train.info.class_names
+    write_subjects(made, output, shown=max(wishes.steps, _SHOWN), class_names=names)
 
 
 def drawn_plausibly(
@@ -206,15 +207,21 @@ def open_population(
 
 
 def write_subjects(
-    subjects: Sequence[SyntheticSubject], output: pathlib.Path, shown: int = _SHOWN
+    subjects: Sequence[SyntheticSubject],
+    output: pathlib.Path,
+    shown: int = _SHOWN,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Files of some subjects.
 
     Args:
         subjects: label stacks.
-        output: folder; ``labels/subject_00000.nii.gz`` has rows, columns and slices as its axes.
+        output: folder; ``labels/subject_00000.nii.gz`` has rows, columns and slices as its axes,
+            which the records say (`written_labels`): equalised slices may be thinner than pixels.
         shown: subjects that the picture has, a row each.
+        class_names: of the label values, for the records.
     """
+    noted = {"slice_axis": 2, "class_names": list(class_names)}
     records = []
     for number, subject in enumerate(subjects):
         name = f"subject_{number:05d}"
@@ -222,7 +229,7 @@ def write_subjects(
         affine = np.diag([rows, columns, between, 1.0])
         volume = np.moveaxis(subject.label, 0, -1)
         write_volume(output / "labels" / f"{name}.nii.gz", volume, affine)
-        records.append({"name": name, **subject.record()})
+        records.append({"name": name, **subject.record(), **noted})
     write_json(output / "records.json", records)
     rows = [stack_row(subject.label) for subject in subjects[:shown]]
     save_png(output / "samples.png", montage(rows, columns=1))

@@ -6,7 +6,6 @@ training subjects show no new anatomy, maps between them do.
 
 import dataclasses
 import pathlib
-import time
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,7 +15,7 @@ from jaxmedgen import configuration
 from jaxmedgen.data.sources import ArraySource, Source
 from jaxmedgen.data.stacks import Slices, read_stacks
 from jaxmedgen.experiments.label_space import LabelSpace, open_space
-from jaxmedgen.experiments.model_training import keep_seconds, train_model
+from jaxmedgen.experiments.model_training import counted_seconds, train_model
 from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.metrics.plausibility import plausible_share
 from jaxmedgen.ops.latent_paths import SLICES, interpolate_latents
@@ -91,7 +90,6 @@ def train_label_vae(
     Raises:
         ValueError: no subjects, or slices of different sizes.
     """
-    started = time.perf_counter()
     if len(labelled) == 0:
         raise ValueError("no labelled subjects: a model of label maps needs some")
     names = labelled.info.class_names
@@ -103,10 +101,10 @@ def train_label_vae(
         raise ValueError(f"slices of sizes {sorted(shapes)}: crop them to one, set data.shape")
     (shape,) = shapes
     padded = tuple(-(-n // 2**_STAGES) * 2**_STAGES for n in shape)
-    maps = _padded(slices, shape, padded)
-    made = _config(config, padded, seed)
-    system, variables = train_model(made, maps, workdir, "label VAE", progress=progress)
-    keep_seconds(workdir, started)
+    with counted_seconds(workdir):
+        maps = _padded(slices, shape, padded)
+        made = _config(config, padded, seed)
+        system, variables = train_model(made, maps, workdir, "label VAE", progress=progress)
     heart = tuple(names[1:4]) == _HEART
     space = open_space(system, variables, padded, heart)
     if volumes:

@@ -110,9 +110,17 @@ def write_samples(
         affine = upright(wanted.spacing) if affine is None else affine
         pictures.append(_write(output, number, image, label, wanted.spacing, affine, layout))
         shown = vendor or ((wanted.vendor or "own") if own else f"random-{number}")
-        log.add(f"sample_{number:05d}", wanted.subject, shown, image, label)
-    policy = vendor or ("own" if own else "random")
-    log.write(output, generator=config.system, deformation="none", style=policy, seed=seed)
+        name, axis = f"sample_{number:05d}", wanted.slice_axis
+        log.add(name, wanted.subject, shown, image, label, axis)
+    policy, names = vendor or ("own" if own else "random"), sources.info.class_names
+    log.write(
+        output,
+        generator=config.system,
+        deformation="none",
+        style=policy,
+        seed=seed,
+        class_names=names,
+    )
     _finish(output, sources, pictures, layout)
 
 
@@ -186,8 +194,14 @@ def write_deformed(
                 pictures.append(_write(output, number, one, classes, spacing, affine, layout))
                 case = sources.train.info.case_names[stream.source_index(number)]
                 log.add(f"sample_{number:05d}", case, "own", one, classes)
-    name = type(system).__name__
-    log.write(output, generator=name, deformation="population", style="own", seed=seed)
+    log.write(
+        output,
+        generator=type(system).__name__,
+        deformation="population",
+        style="own",
+        seed=seed,
+        class_names=sources.train.info.class_names,
+    )
     _finish(output, sources, pictures, layout)
 
 

@@ -85,6 +85,10 @@ def sample_run(
         raise ValueError(f"--condition {condition} is for models of shapes, not {config.system}")
     if (style or vendor) and not isinstance(system, CanSample):
         raise ValueError(f"--style and --vendor are for images of label maps, not {config.system}")
+    if layout != "plain" and not isinstance(system, CanSample | CanDeform):
+        raise ValueError(
+            f"--layout {layout} is for labelled images, not for what {config.system} writes"
+        )
     if wishes not in (None, LabelWishes()) and not isinstance(system, CanCodeLabels):
         raise ValueError(f"{config.system} is no model of label maps: leave out its flags")
     if isinstance(system, CanSample):

@@ -7,7 +7,6 @@ slices in one style. A volumetric generator makes them whole.
 
 import dataclasses
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 
 import jax
@@ -19,8 +18,13 @@ from jaxmedgen import configuration
 from jaxmedgen.data.image_slices import ImageSlices, thick_axis
 from jaxmedgen.data.sources import ArraySource, Source, joined
 from jaxmedgen.data.stacks import base_first
+from jaxmedgen.experiments.generator_settings import fit_to_subjects
 from jaxmedgen.experiments.label_vae_arm import train_label_vae
-from jaxmedgen.experiments.model_training import keep_seconds, train_model
+from jaxmedgen.experiments.model_training import (
+    counted_seconds,
+    model_seconds,
+    train_model,
+)
 from jaxmedgen.experiments.rendering import Draw, compiled, draw_image
 from jaxmedgen.experiments.training import model_steps
 from jaxmedgen.ops.percentiles import HIGH, LOW
@@ -75,16 +79,15 @@ def train_generator(
         volumetric: whether 3D subjects are seen whole.
         progress: where to show progress.
     """
-    started = time.perf_counter()
-    flat = len(labelled.info.spacing) == 2 or volumetric
-    shown = labelled if flat else ImageSlices(labelled)
-    made = generator_config(config, shown, seed)
-    system, variables = train_model(made, shown, folder, "spade", progress=progress)
-    seconds = keep_seconds(folder, started)
+    with counted_seconds(folder):
+        flat = len(labelled.info.spacing) == 2 or volumetric
+        shown = labelled if flat else ImageSlices(labelled)
+        made = generator_config(config, shown, seed)
+        system, variables = train_model(made, shown, folder, "spade", progress=progress)
     axis = None if flat else thick_axis(labelled.info.spacing)
     draw = compiled(system, variables, stylise=False)
     warnings = collapse_warnings(read_metrics(folder / "metrics.jsonl", split="train"))
-    return Generator(draw, axis, seconds, warnings)
+    return Generator(draw, axis, model_seconds(folder), warnings)
 
 
 def generator_config(config: ConfigDict, shown: Source, seed: int) -> ConfigDict:
@@ -96,12 +99,7 @@ def generator_config(config: ConfigDict, shown: Source, seed: int) -> ConfigDict
         made.seed, made.steps, made.batch_size = seed, steps, _BATCH
         made.features.steps = steps // 6
         made.show_every = 0
-        made.data.shape = shape
-        # A coarse map of four voxels at least, and axes that the feature network can halve twice.
-        made.model.levels = max(2, min(3, int(np.log2(min(shape) / 4))))
-        made.intensity = "volume"
-        if len(shape) == 3:  # directions of space are no styles
-            made.augment.quarter_turns = 0.0
+        fit_to_subjects(made, shape)
         made.parallel = config.parallel
     return made
 

@@ -9,8 +9,7 @@ would hide errors of contrast.
 Sources: Wang et al., IEEE TIP 13, 2004 (SSIM); Wang et al., Asilomar 2003 (MS-SSIM).
 """
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -204,18 +203,21 @@ def _check(image, reference, data_range=1.0):
         raise ValueError(f"data_range={data_range} must be positive: the width of the full scale")
 
 
-def check_range(images: np.ndarray, data_range: float | int, name: str) -> None:
-    """Warns where images leave the declared full scale.
+def range_notes(
+    sets: Mapping[str, Float[np.ndarray, "n *s c"]], data_range: float | int
+) -> list[str]:
+    """A sentence for every set that leaves the declared full scale, or hardly fills it.
 
     Args:
-        images: of one set, any shape.
+        sets: images by the set's name.
         data_range: declared width of the full scale.
-        name: of the set, for the warning.
     """
-    width = float(np.max(images) - np.min(images))
-    if width > 1.05 * data_range or width < 0.1 * data_range:
-        warnings.warn(
-            f"the {name} images span {width:.3g}, the declared data range is {data_range:g}: SSIM "
-            "and PSNR depend on it",
-            stacklevel=2,
-        )
+    notes = []
+    for name, images in sets.items():
+        width = float(np.max(images) - np.min(images))
+        if width > 1.05 * data_range or width < 0.1 * data_range:
+            notes.append(
+                f"the {name} images span {width:.3g}, the data range is {data_range:g}: SSIM and "
+                "PSNR depend on it"
+            )
+    return notes

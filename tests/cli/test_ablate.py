@@ -55,9 +55,11 @@ def test_other_settings_are_refused(fails, study):
     assert str(workdir) in message
 
 
-def test_the_arms_are_listed_without_a_study(run):
-    status, out, _ = run("ablate", "--list-arms")
-    assert status == 0
+def test_the_arms_are_listed_without_a_study(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["ablate", "--list-arms"])
+    out = capsys.readouterr().out
+    assert left.value.code == 0
     for name in ("none ", "paddit-map ", "octahedral ", "presets: ", "with +PRESET"):
         assert f"\n{name}" in f"\n{out}", name
 
@@ -67,7 +69,6 @@ def test_what_an_experiment_does_not_look_at_is_refused(fails, tmp_path):
         *("ablate", "--experiment", "scar", "--arms", "none", "--workdir", str(tmp_path))
     )
     assert "leave out --arms and --labelled" in message
-    assert "--workdir is needed" in fails("ablate", "--arms", "none")
 
 
 def test_a_study_without_power_says_so_before_it_trains(run, study):

@@ -56,6 +56,7 @@ def test_subjects_are_made_of_training_subjects_alone(run, workdir, tmp_path, me
         np.testing.assert_allclose(
             image.header.get_zooms(), [5, 5, record["spacing"][0]], rtol=1e-5
         )
+        assert record["slice_axis"] == 2 and record["class_names"][1] == "lv_blood"
         assert set(record["sources"]) <= training and record["method"] == method
         assert len(record["sources"]) == (2 if method == "between" else 1)
         if method in METHODS:
@@ -66,6 +67,9 @@ def test_subjects_are_made_of_training_subjects_alone(run, workdir, tmp_path, me
 def test_misuse_is_named(fails, workdir, tmp_path):
     assert "choose one of equalised" in fails(
         "sample", "--workdir", workdir, "--output", tmp_path, "--method", "magic"
+    )
+    assert "--layout nnunet is for labelled images" in fails(
+        "sample", "--workdir", workdir, "--output", tmp_path, "--layout", "nnunet"
     )
     config = ["sample", "--config", "label_deformation", "--output", tmp_path, *SMALL]
     assert "give --workdir" in fails(*config)

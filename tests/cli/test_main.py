@@ -62,6 +62,21 @@ def test_an_unknown_verb(fails):
     assert "train" in message
 
 
+UNUSED = (
+    (["--slice-axis", "2"], "--labels"),
+    (["--checkpoint", "best"], "--workdir"),
+    (["--checkpoint", "last"], "--workdir"),
+)
+RENDER = ["sample", "--workdir", "w", "--output", "o", "--labels", "l"]
+NOT_FOR_LABELS = (
+    *(["--method", "between"], ["--condition", "3"], ["--disease", "HCM"], ["--t", "0.5"]),
+    *(["--spherical"], ["--count", "3"], ["--style", "own"], ["--config.a=1"]),
+    ["--count", "1", "--style", "a", "--to-style", "b"],
+    ["--count", "3", "--style", "a", "--to-style", "b", "--style-by-place"],
+)
+"""Flags that images of label files do not look at."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -75,6 +90,8 @@ def test_an_unknown_verb(fails):
         (["ablate", "--workdir", "w", "--labelled", "few"], "few"),
         (["sample", "--config", "unet", "--output", "o", "--count", "0"], "--count 0"),
         (["ablate", "--work", "w"], "--workdir"),
+        *((["sample", "--config", "unet", "--output", "o", *a], b) for a, b in UNUSED),
+        *(([*RENDER, *flags], flags[0].partition(".")[0]) for flags in NOT_FOR_LABELS),
     ],
 )
 def test_wrong_flags_point_to_the_help(fails, arguments, expected):

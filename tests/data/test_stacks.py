@@ -5,6 +5,7 @@ import pytest
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.phantoms.short_axis_stack import DISEASES, ShortAxisStacks, contract, draw_heart
 from jaxmedgen.data.sources import ArraySource, DatasetInfo
 from jaxmedgen.data.stacks import Slices, base_first, crop_to_content, read_groups, read_stacks
@@ -12,6 +13,7 @@ from jaxmedgen.metrics.cardiac import clinical_indices, ejection_fraction
 from jaxmedgen.metrics.plausibility import plausible_share
 
 SIZE = 40
+RAMP = np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7, 1)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,16 @@ def test_stacks_are_turned_upright_cropped_and_ordered(stacks):
     (read,) = read_stacks(ArraySource([{"label": volume}], info), (64, 64))
     np.testing.assert_array_equal(read.label, cropped)
     assert read.spacing == (9.0, 1.0, 1.0)
+
+
+def test_equal_spacings_are_cut_along_the_axis_that_image_slices_have():
+    label = np.zeros((5, 6, 7), np.int32)
+    label[1:3, 1:4, 2:6] = 1
+    info = DatasetInfo(("background", "heart"), ("image",), (1.0, 1.0, 1.0), ("scan",))
+    source = ArraySource([{"label": label, "image": RAMP}], info)
+    (stack,), slices = read_stacks(source), ImageSlices(source, empty=False)
+    assert stack.label.shape == (4, 5, 6) and len(slices) == 4
+    np.testing.assert_array_equal(stack.label[0], slices[0]["label"])
 
 
 def test_slices_and_volumes_of_a_configuration():

@@ -85,6 +85,7 @@ def test_draws_of_a_class_are_a_folder_to_train_on(cups, tmp_path):
         ("", "ACDC", "choose one of healthy, HCM"),
         ("interpolation", "HCM", "goes with --method prior, kde or z1"),
         ("kde", "", "goes with --method prior, kde or z1"),
+        ("navigate", "HCM", "navigate shows all classes; one goes with --method prior"),
     ):
         with pytest.raises(ValueError, match=said):
             write_latents(sources, toy, {}, NAMES, tmp_path, 2, 0, method, condition)

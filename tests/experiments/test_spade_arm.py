@@ -7,9 +7,10 @@ import pytest
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.phantoms.shapes import Shapes
-from jaxmedgen.data.sources import in_memory
-from jaxmedgen.experiments import spade_arm
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, in_memory
+from jaxmedgen.experiments import label_vae_arm, spade_arm
 from jaxmedgen.experiments.arms import ARMS, ArmInputs
+from jaxmedgen.experiments.label_space import LabelSpace
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,30 @@ def test_new_label_maps_take_the_place_of_the_subjects(tmp_path, monkeypatch):
         low, high = np.percentile(subject["image"], (1, 99))
         expected = low if number % 2 == 0 else (low + high) / 2
         np.testing.assert_allclose(record["image"], expected, rtol=1e-5)
+
+
+def test_label_maps_of_isotropic_volumes_are_drawn_along_one_axis(tmp_path, monkeypatch):
+    """Axes are told apart by their sizes; latents are the slices themselves, and nobody trains."""
+    label = np.zeros((8, 10, 7), np.int32)
+    label[1:6, 2:9, 2:6] = 1
+    label[3:6, 6:9, 2:6] = 0
+    info = DatasetInfo(("background", "heart"), ("image",), (1.0, 1.0, 1.0), ("scan",))
+    labelled = ArraySource([{"label": label}], info)
+
+    def encode(slices):
+        flat = slices.reshape(len(slices), -1).astype(np.float32)
+        return flat, np.zeros_like(flat)
+
+    def decode(latents):
+        return latents.reshape(-1, 16, 16).round().astype(np.int32)
+
+    monkeypatch.setattr(label_vae_arm, "train_model", lambda *_, **__: (None, None))
+    space = LabelSpace(encode, decode, (16, 16), heart=False)
+    monkeypatch.setattr(label_vae_arm, "open_space", lambda *_: space)
+    config = load_config("ablation", {"parallel.data": "1", "model_steps": "2"})
+    draw = spade_arm.label_draws(config, labelled, tmp_path, 0)
+    for made in draw(0):
+        np.testing.assert_array_equal(made, label)
 
 
 def test_a_new_stack_lies_where_the_old_one_did():

@@ -75,6 +75,11 @@ def write_latents(
         raise ValueError(f"--method {method}: this arm has no trained decoder (arm=cnn)")
     if method == "navigate" and not classifies:
         raise ValueError("--method navigate follows a classifier, this arm has none (beta0, free)")
+    if condition and method in ("navigate", "space"):
+        raise ValueError(
+            f"--condition {condition}: --method {method} shows all classes; one goes with --method "
+            f"prior, kde or {system.top}"
+        )
     seen = place_subjects(system, variables, sources.train)
     if method == "navigate":
         return write_walk(info, system, variables, seen, names, output, seed)

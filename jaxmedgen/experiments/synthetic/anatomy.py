@@ -18,6 +18,7 @@ from jaxtyping import Array, Int, Key
 
 from jaxmedgen.augment.label_deformation import Elastic, Rotation
 from jaxmedgen.data.image_slices import thick_axis
+from jaxmedgen.data.stacks import label_shape
 from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.synthetic.label_models import (
     hearts_of,
@@ -35,6 +36,12 @@ Operator = Callable[[Key[Array, " b"], Int[Array, " b *s"]], Int[Array, " b *s"]
 
 _SAFE = 0.95
 """Of the displacement that certainly folds nothing."""
+
+_FITTING = (
+    "train a model of such label maps, or put its hearts into these with FOLDER:between or another "
+    "method, which keeps what surrounds them"
+)
+"""What to do where a model's label maps do not fit."""
 
 _REACH = 1.6  # of the outer wall's radius: beyond it nothing moves
 
@@ -90,11 +97,22 @@ def elastic(spacing: Sequence[float | int], *, rotation: float | int = 0) -> Def
     return deform
 
 
-def interpolated(system: CanCodeLabels, variables: PlayerVariables) -> Deformation:
+def interpolated(
+    system: CanCodeLabels,
+    variables: PlayerVariables,
+    shape: tuple[int, ...] = (),
+    name: str = "the model",
+) -> Deformation:
     """Label maps between those of two subjects, by a trained model of label maps.
 
     The latent vectors of each map and of another one of the call are mixed with a weight of
-    U(0, 1), and decoded.
+    U(0, 1), and decoded. The deformation raises a ValueError for label maps of another shape.
+
+    Args:
+        system: that codes label maps.
+        variables: of its players.
+        shape: of the label maps that it was trained on; () is not checked.
+        name: of the model, for the message.
     """
 
     @jax.jit
@@ -106,6 +124,11 @@ def interpolated(system: CanCodeLabels, variables: PlayerVariables) -> Deformati
         return system.decode_labels(variables, (1 - t) * z + t * z[partner])
 
     def deform(seed: int, label: Int[np.ndarray, " b *s"]) -> Int[np.ndarray, " b *s"]:
+        if shape and label.shape[1:] != shape:
+            raise ValueError(
+                f"{name} makes label maps of {shape} voxels, these subjects have "
+                f"{label.shape[1:]}: {_FITTING}"
+            )
         made = mix(jax.random.key(seed), jnp.asarray(label, jnp.int32))
         return np.asarray(made, np.int32)
 
@@ -127,8 +150,8 @@ def deformation_of(
         class_names: of the label maps; those of hearts must be in their order.
 
     Raises:
-        ValueError: unknown name, a model that has seen held-out subjects, or another order of the
-            heart's classes.
+        ValueError: unknown name, a model that has seen held-out subjects or other classes than
+            `class_names`, or another order of the heart's classes.
     """
     if name == "none":
         return keep
@@ -150,7 +173,12 @@ def deformation_of(
         if not isinstance(run.system, CanCodeLabels):
             raise ValueError(f"{name} holds {run.config.system}, which is no model of label maps")
         refuse_held_out(run.patients, held_out, name)
-        return interpolated(run.system, run.variables()[0])
+        if class_names and run.info.num_classes != len(class_names):
+            raise ValueError(
+                f"{name} was trained on the classes {', '.join(run.info.class_names)}, these "
+                f"subjects have {', '.join(class_names)}: {_FITTING}"
+            )
+        return interpolated(run.system, run.variables()[0], label_shape(run.config), name)
     raise ValueError(
         f"experiment.deformation='{name}': choose none, elastic, rot+elastic or pathology, or the "
         "folder of a trained model of label maps, alone or as FOLDER:pathology, FOLDER:targeted, "

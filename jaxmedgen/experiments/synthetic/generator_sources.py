@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmedgen.configuration import load_config
-from jaxmedgen.data.image_slices import thick_axis
+from jaxmedgen.data.image_slices import ImageSlices, thick_axis
 from jaxmedgen.data.sources import Source
+from jaxmedgen.experiments.generator_settings import fit_to_subjects
 from jaxmedgen.experiments.model_training import train_model
 from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.synthetic.generators import (
@@ -115,7 +116,8 @@ def trained_on(
 ) -> GeneratorFor:
     """Trains a configuration's system on the labelled subjects that it is given.
 
-    The data group of the configuration is not used; its image size becomes the subjects'.
+    Of the data group only ``as_slices`` and ``empty_slices`` count: volumes are cut into slices
+    where it says so, and shown whole otherwise. The image size becomes the subjects'.
 
     Args:
         config_name: the configuration.
@@ -125,19 +127,24 @@ def trained_on(
     """
 
     def make(labelled: Source, folder: pathlib.Path, seed: int) -> Generator:
-        config = load_config(config_name)
+        config, shown, axis = load_config(config_name), labelled, None
+        if config.data.get("as_slices") and len(labelled.info.spacing) == 3:
+            shown = ImageSlices(labelled, config.data.get("empty_slices", True))
+            axis = thick_axis(labelled.info.spacing)
         with config.unlocked():
             config.seed = seed
             if steps is not None:
                 config.steps = config.checkpoint_every = steps
-            config.data.shape = tuple(labelled[0]["image"].shape[:-1])
+            fit_to_subjects(config, tuple(shown[0]["image"].shape[:-1]))
             if "subjects" in config.get("model", {}):  # a model of so many centroids
                 config.batch_size = config.model.subjects = len(labelled)
                 config.model.update(kinds=1, condition="")
                 config.parallel.data = 1  # one batch of all subjects
             config.data.target_of, config.data.target_names = (), ()
-        system, variables = train_model(config, labelled, folder)
+        system, variables = train_model(config, shown, folder)
         said = collapse_warnings(read_metrics(folder / "metrics.jsonl", split="train"))
-        return SystemGenerator(system, variables, config_name, styles, warnings=said)
+        return SystemGenerator(
+            system, variables, config_name, styles, slice_axis=axis, warnings=said
+        )
 
     return make

@@ -141,18 +141,27 @@ class SystemGenerator:
         label: Int[np.ndarray, " b *s"],
         styles: Sequence[str],
     ) -> LabelledImages:
-        """Draws one image a subject."""
+        """Draws one image a subject.
+
+        Raises:
+            ValueError: a style that a system with named styles does not know, nor the bank.
+        """
+        self._check(styles)
         keys = jax.random.split(jax.random.key(seed), len(label))
         cut = self._slices_first(label)
         named = {style: self._names[style](keys, cut) for style in {*styles} & {*self._names}}
         if named and set(styles) <= set(named):
             made = np.stack([np.asarray(named[s])[k] for k, s in enumerate(styles)])
             return in_window_of(self._back(made), image), label
+
+        def with_named(made):
+            return np.stack([np.asarray(named.get(s, made)[k]) for k, s in enumerate(styles)])
+
         free = all(style == RANDOM_STYLE for style in styles)
         if self._stylise is None or (free and self._drawing is not None):
             made, kept = map(np.asarray, self._drawing.draw(keys, jnp.asarray(image), cut))
             if self.renders_labels:
-                made, kept = self._back(made), self._back(kept)
+                made, kept = self._back(with_named(made)), self._back(kept)
             moved = self._drawing.kind in ("move", "translate")
             return made if moved else in_window_of(made, image), kept
         rng, shown = np.random.default_rng(seed), image
@@ -160,12 +169,25 @@ class SystemGenerator:
             shown = np.moveaxis(image, self._axis + 1, 1)
         own, shown = shown, shown.copy()
         for k, style in enumerate(styles):
-            if style in self._bank:
+            if style in self._bank and style not in named:
                 shown[k] = self._of_bank(style, rng)
             elif style == RANDOM_STYLE:
                 shown[k] = own[rng.integers(len(own))]
-        made = self._back(np.asarray(self._stylise(cut, jnp.asarray(shown))))
+        made = self._back(with_named(np.asarray(self._stylise(cut, jnp.asarray(shown)))))
         return in_window_of(made, shown), label
+
+    def _check(self, styles: Sequence[str]) -> None:
+        """Of a system with named styles: an image in a style must not be one in another."""
+        if not self._names:
+            return
+        # Images of the bank are of no use to a system that reads no styles from images.
+        known = {*self._names, *(self._bank if self._stylise else ()), OWN_STYLE, RANDOM_STYLE}
+        unknown = sorted({*styles} - known)
+        if unknown:
+            raise ValueError(
+                f"{self._name} has no style '{unknown[0]}', its styles are "
+                f"{', '.join(self._names)}: train it on images of that style too, or choose one"
+            )
 
     def _of_bank(self, style, rng):
         """One of the style's images; a volume with its slices first for a system of slices."""

@@ -103,17 +103,27 @@ class Degraded:
 
     ``blurred``: smoothed by sigma 1.5 pixels. ``noisy``: with noise of 0.15 of the images' range.
     ``permuted``: images and labels of different subjects (realistic, wrong annotations).
-    ``collapsed``: every image is the first one of its call (sharp, no variety; neighbours of equal
-    images are at distance 0, so that recall is 0 as well). ``copied``: the real images and labels.
+    ``collapsed``: every image is the first one that it was asked for, in later calls as well
+    (sharp, no variety; neighbours of equal images are at distance 0, so that recall is 0 as well).
+    ``copied``: the real images and labels.
     """
 
     generator: Generator
     fault: Fault
+    # Sets are made in several calls: a collapsed generator has one image in all of them.
+    _first: list[LabelledImages] = dataclasses.field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @property
     def name(self) -> str:
         """The generator's with its fault."""
         return f"{self.generator.name}, {self.fault}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The generator's, of its training."""
+        return tuple(getattr(self.generator, "warnings", ()))
 
     def __call__(
         self,
@@ -126,7 +136,9 @@ class Degraded:
         if self.fault == "copied":
             return image, label
         if self.fault == "collapsed":
-            made, kept = self.generator(seed, image[:1], label[:1], styles[:1])
+            if not self._first:
+                self._first.append(self.generator(seed, image[:1], label[:1], styles[:1]))
+            made, kept = self._first[0]
             return np.repeat(made, len(label), 0), np.repeat(kept, len(label), 0)
         made, kept = self.generator(seed, image, label, styles)
         if self.fault == "permuted":

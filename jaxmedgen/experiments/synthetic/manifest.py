@@ -7,7 +7,7 @@ and whose copies are sought, styles are the groups of FID by vendor.
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class SetLog:
         style: str,
         image: Float[np.ndarray, "*s c"],
         label: Int[np.ndarray, "*s"],
+        slice_axis: int | None = None,
     ) -> None:
         """One more image.
 
@@ -44,15 +45,23 @@ class SetLog:
             style: vendor, ``own``, or ``random-NUMBER``.
             image: that was made.
             label: its label map.
+            slice_axis: axis of its files that was made slice by slice, None for images made whole.
         """
         label = np.ascontiguousarray(label, np.int32)
         self._digest.update(np.ascontiguousarray(image, np.float32).tobytes())
         self._digest.update(label.tobytes())
         self._labels.add(hashlib.sha256(label.tobytes()).hexdigest())
-        self._entries.append({"name": name, "subject": subject, "style": style})
+        entry = {"name": name, "subject": subject, "style": style}
+        self._entries.append(entry if slice_axis is None else entry | {"slice_axis": slice_axis})
 
     def manifest(
-        self, *, generator: str, deformation: str, style: str, seed: int
+        self,
+        *,
+        generator: str,
+        deformation: str,
+        style: str,
+        seed: int,
+        class_names: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The whole manifest.
 
@@ -61,6 +70,7 @@ class SetLog:
             deformation: of the label maps, ``none`` if they are the subjects' own.
             style: policy, ``own`` where each image has the style of its subject's image.
             seed: of all draws.
+            class_names: of the label values, which are classes and no values of a user's files.
         """
         return {
             "version": self._digest.hexdigest()[:12],
@@ -68,6 +78,7 @@ class SetLog:
             "deformation": deformation,
             "style": style,
             "seed": seed,
+            "class_names": list(class_names),
             "count": len(self._entries),
             "anatomies": len(self._labels),
             "styles": len({_style_of(entry) for entry in self._entries}),
@@ -85,6 +96,6 @@ def read_manifest(folder: pathlib.Path) -> Mapping[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _style_of(entry: Mapping[str, str]) -> tuple[str, ...]:
+def _style_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
     """Every subject's own style is another one."""
     return (entry["style"], entry["subject"]) if entry["style"] == "own" else (entry["style"],)

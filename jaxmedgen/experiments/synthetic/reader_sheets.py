@@ -3,8 +3,8 @@
 Half of the images are real, half synthetic, in an order of their own for every reader; file names
 tell nothing. All readers see the same pairs, half of them with the real image on the left.
 Readers answer either which of a pair is real (two-alternative forced choice) or how
-real one image looks, from 1 (surely synthetic) to 5 (surely real). The key stays with the one who
-scores.
+real one image looks, from 1 (surely synthetic) to 5 (surely real). Every image is shown from its
+0.5th to its 99.5th percentile. The key stays with the one who scores.
 """
 
 import csv
@@ -59,7 +59,8 @@ def write_sheets(
         raise ValueError(f"{count} images of each kind for {readers} readers: give at least 1")
     rng = np.random.default_rng(seed)
     chosen = [s[np.sort(rng.permutation(len(s))[:count])] for s in (real, synthetic)]
-    planes = grey_planes(np.concatenate(chosen)[..., 0])
+    # Each in its own greys: on one scale for both sets one might be flat, which would tell it.
+    planes = [grey_planes([image[..., 0]])[0] for images in chosen for image in images]
     partners = rng.permutation(count)
     left = rng.permutation(count) < (count + int(rng.integers(2))) // 2
     key: dict[str, Any] = {"design": design, "count": count, "readers": {}}

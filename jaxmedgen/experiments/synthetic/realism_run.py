@@ -11,12 +11,11 @@ import numpy as np
 import scipy.ndimage
 
 from jaxmedgen.data.case_groups import groups_of
-from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.normalization import normalize
-from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import Source, Standardized, subset
 from jaxmedgen.data.splits import patient_of, train_test_split
 from jaxmedgen.experiments.runs import TrainedRun, open_run
+from jaxmedgen.experiments.synthetic.comparable import check_scales, check_sizes, voxel_notes
 from jaxmedgen.experiments.synthetic.extractors import extractor_for
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.realism import (
@@ -28,27 +27,11 @@ from jaxmedgen.experiments.synthetic.realism import (
 )
 from jaxmedgen.experiments.training import predictor
 from jaxmedgen.metrics.frechet import VECTORS_PER_DIMENSION
-from jaxmedgen.metrics.image_quality import check_range
+from jaxmedgen.metrics.image_quality import range_notes
 from jaxmedgen.nets.feature_extractor import Extractor
 from jaxmedgen.report.realism import RealismReport, write_realism
 from jaxmedgen.systems.base import CanPredict
 from jaxmedgen.train.environment import describe_environment
-
-
-def read_folder(folder: str, shape: Sequence[int] = ()) -> FolderSource:
-    """Labelled images of a folder with their own intensities, on one grid.
-
-    Args:
-        folder: any layout that training reads.
-        shape: size that all images are brought to; none keeps their own, which must be equal.
-    """
-    prepared = Preprocessing(
-        spacing="fit" if shape else "native",
-        shape=tuple(shape) or None,
-        crop_to_nonzero=False,
-        normalization="none",
-    )
-    return FolderSource(folder, prepared)
 
 
 def image_set(
@@ -131,7 +114,7 @@ def evaluate_realism(
     workdir: pathlib.Path,
     *,
     held_out: Source | None = None,
-    extractor: str = "classifier",
+    extractor: str = "",
     segmenter: str = "",
     pattern: str = "",
     manifest: Mapping | None = None,
@@ -147,17 +130,19 @@ def evaluate_realism(
         synthetic: its images.
         workdir: for the report and the extractor's training.
         held_out: real subjects that the generator has not seen.
-        extractor: see `extractors.extractor_for`.
+        extractor: see `extractors.extractor_for`; by default a classifier of the groups, or random
+            weights where fewer than two are known, which the report says.
         segmenter: folder of a segmenter's run on real images, for label fidelity; "" for none.
         pattern: regular expression of the group in the names of cases, or "".
         manifest: of the synthetic set: which image belongs to which subject.
-        standardize: compares images of mean 0 and deviation 1, where the two sets have different
-            intensity scales; differences of brightness and contrast are then not seen.
+        standardize: compares images of mean 0 and deviation 1, all sets alike, where they have
+            different intensity scales; differences of brightness and contrast are then not seen.
         data_range: width of the intensities' full scale; 6 is taken with `standardize`.
         seed: of all draws.
 
     Raises:
-        ValueError: images that cannot be compared.
+        ValueError: images that cannot be compared: of different sizes, or without `standardize` of
+            clearly different ranges of intensities.
     """
     known, floor = (real, held_out) if held_out is not None else halves(real, seed)
     if standardize:
@@ -176,14 +161,28 @@ def evaluate_realism(
             for n in names
         )
         generated = dataclasses.replace(generated, groups=groups)
-    check_range(generated.images, data_range, "synthetic")
+    arrays = {"real": reference.images, "held-out": unseen.images, "synthetic": generated.images}
+    check_sizes(arrays)
+    if held_out is None:  # two parts of one set
+        arrays["real"] = np.concatenate([arrays["real"], arrays.pop("held-out")])
+    if not standardize:
+        check_scales(arrays)
+    said = voxel_notes({"real": known, "held-out": floor, "synthetic": synthetic})
+    said += range_notes(arrays, data_range)
+    if not extractor:
+        extractor = "classifier" if len(set(reference.groups)) > 1 else "random"
+        if extractor == "random":
+            said.append(
+                "no two groups of real images are known, so that no classifier of them gives the "
+                "features: they are those of random weights; give --groups or --extractor"
+            )
     network = extractor_for(
         extractor, known, reference.groups or None, workdir / "extractor", seed=seed
     )
     sets = {"held-out real": unseen, "synthetic": generated, **ceilings(unseen, data_range, seed)}
     measures = list(set_measures(reference, sets, network, data_range=data_range, seed=seed))
     copies, memory = copying(reference, unseen, generated, network)
-    said = warnings_of(sets, network, _dimension(network, reference))
+    said += warnings_of(sets, network, _dimension(network, reference))
     if held_out is None:
         said.append(
             "without --held-out the generator may have seen all real images: half of them are the "
@@ -199,12 +198,14 @@ def evaluate_realism(
         predict, classes, remap = _segmenter(pathlib.Path(segmenter))
         others = _other_subjects(generated.subjects)
         permuted = dataclasses.replace(generated, labels=generated.labels[others])
-        for name, part in (
-            ("held-out real", unseen),
-            ("synthetic", generated),
-            ("labels permuted", permuted),
+        # Labels of a set that says so are classes already; others have the values of files.
+        known_classes = tuple(manifest.get("class_names", ()))
+        for name, part, classes_of in (
+            ("held-out real", unseen, ()),
+            ("synthetic", generated, known_classes),
+            ("labels permuted", permuted, known_classes),
         ):
-            merged = dataclasses.replace(part, labels=remap(part.labels))
+            merged = dataclasses.replace(part, labels=remap(part.labels, classes_of))
             measures.append(label_fidelity(predict, merged, classes, name=name, seed=seed))
     report = RealismReport(
         measures=tuple(measures),

@@ -197,6 +197,7 @@ def merged(parts: Sequence[AblationResults], title: str) -> AblationResults:
         runs=tuple(run for part in parts for run in part.runs),
         overlays=tuple(overlay for part in parts for overlay in part.overlays),
         samples={name: shown for part in parts for name, shown in part.samples.items()},
+        failures={name: why for part in parts for name, why in part.failures.items()},
         total_seconds=float(sum(part.total_seconds for part in parts)),
         budgets_of={name: part.budgets for part in parts for name in part.arms},
     )

@@ -63,7 +63,7 @@ def run_scar(
     """Trains and scores every arm and seed that is not finished; results by arm, one a seed.
 
     A result has ``predictions``: label maps ``[slices, h, w]`` of the test slices, in the order of
-    ``setting.sources.test``, and ``seconds``.
+    ``setting.sources.test``, ``seconds``, and ``warnings`` of the generator's training.
 
     Args:
         setting: late-enhancement slices, configuration and generator.
@@ -108,12 +108,14 @@ def _execute(setting, stage: "_Stage", models: pathlib.Path, arm: str, test: Arr
     config, train_source = setting.config, setting.sources.train
     chosen = labelled_subjects(setting.sources, config.experiment.labelled, seed)
     shown: Source = in_memory(subset(train_source, chosen))
+    warnings: tuple[str, ...] = ()
     if arm.endswith("+synthetic"):
         generator = setting.generator(shown, models / f"seed{seed}", seed)
         recipe = dataclasses.replace(setting.recipe("random"), seed=seed)
         count = max(config.experiment.ratios) * len(shown)
         made = build_set(shown, generator, recipe, count)
         write_json(folder / "synthetic.json", dict(made.manifest))
+        warnings = tuple(getattr(generator, "warnings", ()))
         shown = joined([shown, made.source])
     shown = in_memory(Standardized(shown))
     if arm.startswith("direct"):
@@ -124,6 +126,7 @@ def _execute(setting, stage: "_Stage", models: pathlib.Path, arm: str, test: Arr
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "predictions.npz", predictions=predictions.astype(np.uint8))
     summary = {"arm": arm, "seed": seed, "seconds": time.perf_counter() - started}
+    summary["warnings"] = warnings
     summary["labelled"] = [train_source.info.case_names[i] for i in chosen]
     write_json(folder / "done.json", summary)
 

@@ -96,7 +96,8 @@ def scar_picture(results: Results, test: Source) -> np.ndarray:
 def write_scar_report(setting: Setting, results: Results, workdir: pathlib.Path) -> pathlib.Path:
     """Writes ``scar.md``, ``scar.json`` and ``scar.png``; returns the first.
 
-    Differences are to ``direct``, paired by subject, with Wilcoxon's p-values, Holm-corrected.
+    Differences are to ``direct``, paired by subject, with Wilcoxon's p-values, Holm-corrected. What
+    the training of a generator said of itself (a collapse) stands below them.
     """
     test = setting.sources.test
     lines = ["# Scar: cascade and direct network, with and without synthetic images", ""]
@@ -114,6 +115,10 @@ def write_scar_report(setting: Setting, results: Results, workdir: pathlib.Path)
             f"- {arm}: scar Dice {ends.mean:+.3f} [{ends.low:+.3f}, {ends.high:+.3f}] against "
             f"direct, p = {p_value:.3f} (Wilcoxon, Holm-corrected)"
         )
+    for arm, runs in results.items():
+        said = [f"seed {run['seed']}: {text}" for run in runs for text in run.get("warnings", ())]
+        content[arm]["warnings"] = said
+        lines += [f"- **warning** of {arm}, {text}" for text in said]
     lines += ["", "![slices](scar.png)", "", "Image, reference, then the arms in order.", ""]
     save_png(workdir / "scar.png", scar_picture(results, test))
     write_json(workdir / "scar.json", json.loads(json.dumps(content)))

@@ -57,8 +57,8 @@ class SyntheticSet:
     Attributes:
         source: the labelled images.
         manifest: ``version`` (hash of all images and labels), ``generator``, ``deformation``,
-            ``style``, ``seed``, ``count``, ``anatomies``, ``styles`` and, for every image, its
-            name, subject and style (``images``).
+            ``style``, ``seed``, ``class_names``, ``count``, ``anatomies``, ``styles`` and, for
+            every image, its name, subject and style (``images``).
     """
 
     source: ArraySource
@@ -110,7 +110,11 @@ def build_set(
             subject = source.info.case_names[int(numbers[k])]
             log.add(f"synthetic-{start + k:05d}", subject, shown, **record)
     manifest = log.manifest(
-        generator=generator.name, deformation=recipe.name, style=recipe.style, seed=recipe.seed
+        generator=generator.name,
+        deformation=recipe.name,
+        style=recipe.style,
+        seed=recipe.seed,
+        class_names=source.info.class_names,
     )
     names = tuple(entry["name"] for entry in manifest["images"])
     info = dataclasses.replace(source.info, case_names=names)

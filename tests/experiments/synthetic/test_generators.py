@@ -12,6 +12,7 @@ from jaxmedgen.data.sources import ArraySource, DatasetInfo
 from jaxmedgen.experiments.synthetic import generator_sources
 from jaxmedgen.experiments.synthetic.generators import Generator, SystemGenerator
 from jaxmedgen.experiments.synthetic.known_generators import Degraded, OracleGenerator
+from jaxmedgen.systems.base import build_system
 from jaxmedgen.systems.shape.rhvae_content import Content
 
 
@@ -150,6 +151,45 @@ def test_volumes_are_made_slice_by_slice(hearts, monkeypatch, tmp_path):
         SystemGenerator(Translator(), {}, "translator", slice_axis=2)
 
 
+def test_a_style_that_nobody_knows_is_named(hearts):
+    """Instead of a random one under its name; a known one stays itself beside random ones."""
+    image, label = (np.stack([hearts[i][k] for i in range(2)]) for k in ("image", "label"))
+    bank = {"C": image}  # of no use to a system that reads no styles from images
+    vendors = SystemGenerator(Vendors(), {"maker": {"gain": 0.0}}, "vendors", bank)
+    for unknown in ("C", "D"):
+        with pytest.raises(ValueError, match=f"no style '{unknown}', its styles are A, B"):
+            vendors(0, image, label, ["A", unknown])
+    made, _ = vendors(0, image, label, ["B", "random"])
+    assert np.corrcoef(made[0].ravel(), label[0].ravel())[0, 1] < -0.99
+    assert np.corrcoef(made[1].ravel(), label[1].ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("data", ["phantoms", "volumes"])
+def test_generators_of_volumes_have_settings_for_them(monkeypatch, tmp_path, data):
+    """Shown whole, or cut into slices where the configuration says so; nothing is trained."""
+    label = np.random.default_rng(0).integers(0, 3, (2, 16, 24, 8)).astype(np.int32)
+    records = [{"image": np.float32(k)[..., None], "label": k} for k in label]
+    info = DatasetInfo(("background", "a", "b"), ("mr",), (1.0, 1.0, 8.0), ("s0", "s1"))
+    seen = {}
+
+    def train(config, source, folder):
+        seen.update(config=config, source=source)
+        return Vendors(), {"maker": {"gain": 0.0}}
+
+    monkeypatch.setattr(generator_sources, "train_model", train)
+    monkeypatch.setattr(generator_sources, "read_metrics", lambda *_, **__: [])
+    make = generator_sources.trained_on(f"cardiac_synthesis:cpu,data={data}")
+    generator, cut = make(ArraySource(records, info), tmp_path, 0), data == "volumes"
+    config, source = seen["config"], seen["source"]
+    assert config.data.shape == ((16, 24) if cut else (16, 24, 8))
+    assert config.intensity == "volume" and config.augment.quarter_turns == (0.7 if cut else 0.0)
+    assert config.model.levels == 2 and len(source) == (16 if cut else 2)
+    assert build_system(config, source.info).shape == config.data.shape
+    made, _ = generator(0, np.stack([r["image"] for r in records]), label, ["A", "B"])
+    assert made.shape == (*label.shape, 1)
+    assert np.corrcoef(made[0].ravel(), label[0].ravel())[0, 1] > 0.99
+
+
 def test_a_trained_run_is_shown_labels_of_its_own_classes(hearts, monkeypatch, tmp_path):
     known = SimpleNamespace(class_names=("background", "heart"), spacing=(2.5, 2.5))
     run = SimpleNamespace(system=Echo(), config=SimpleNamespace(system="echo"), info=known)
@@ -173,8 +213,11 @@ def test_faults_are_what_they_are_called(hearts):
     sound, kept = OracleGenerator()(0, image, label, styles)
     permuted, moved = Degraded(OracleGenerator(), "permuted")(0, image, label, styles)
     assert np.array_equal(permuted, sound) and np.array_equal(moved, kept[[3, 0, 1, 2]])
-    collapsed, one = Degraded(OracleGenerator(), "collapsed")(0, image, label, styles)
-    assert len({c.tobytes() for c in collapsed}) == 1 and np.array_equal(one[3], label[0])
+    single = Degraded(OracleGenerator(), "collapsed")
+    collapsed, one = single(0, image, label, styles)
+    again, same = single(1, image[1:], label[1:], ["B"] * 3)  # sets are made in several calls
+    assert len({c.tobytes() for c in (*collapsed, *again)}) == 1 and len(again) == 3
+    assert all(np.array_equal(kept_, label[0]) for kept_ in (*one, *same))
     blurred, _ = Degraded(OracleGenerator(), "blurred")(0, image, label, styles)
     noisy, _ = Degraded(OracleGenerator(), "noisy")(0, image, label, styles)
 
@@ -188,3 +231,6 @@ def test_faults_are_what_they_are_called(hearts):
     np.testing.assert_allclose(scaled, 100 * noisy - 40, atol=1e-2)
     roughness = [np.abs(np.diff(x, axis=1)).mean() for x in (blurred, sound, noisy)]
     assert roughness == sorted(roughness)
+    Bright.warnings = ("collapsed",)
+    assert Degraded(Bright(), "noisy").warnings == ("collapsed",)
+    assert Degraded(OracleGenerator(), "noisy").warnings == ()

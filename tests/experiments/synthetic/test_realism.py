@@ -6,6 +6,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -115,21 +116,32 @@ def test_copies_are_found(hearts):
     assert (found.nearest == np.arange(40)).all()
 
 
-def test_the_report_of_two_folders(hearts, tmp_path):
+def test_the_report_of_two_folders(hearts, tmp_path, monkeypatch):
     train, held_out = halves(hearts)
     assert not set(train.info.case_names) & set(held_out.info.case_names)
     made = build_set(train, OracleGenerator(), Recipe(style="own"), 40, groups=("A",) * len(train))
     net = ResNet(classes=2, features=(4, 8))
     variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
     save_resnet(tmp_path / "net.npz", net, variables, "untrained")
+    mapped = []
+
+    def remap(label, class_names=()):
+        mapped.append((class_names, label.shape[0]))
+        return label
+
+    segmenter = (lambda images: np.zeros(images.shape[:-1], np.int32), 8, remap)
+    monkeypatch.setattr(realism_run, "_segmenter", lambda _: segmenter)
     report = evaluate_realism(
         train,
         made.source,
         tmp_path,
         held_out=held_out,
+        segmenter="segmenter",
         extractor=str(tmp_path / "net.npz"),
         manifest=made.manifest,
     )
+    names = hearts.info.class_names  # of the set made here, whose values are classes already
+    assert mapped == [((), len(held_out)), (names, 40), (names, 40)]
     assert report.value("synthetic", "ssim") > 0.3  # aligned pairs: labels and styles were kept
     assert report.value("noise", "fid") > report.value("synthetic", "fid")
     stored = json.loads((tmp_path / "realism.json").read_text())
@@ -146,6 +158,7 @@ def test_the_report_of_two_folders(hearts, tmp_path):
     assert {row["images"] for row in rows} == {
         "held-out real",
         "synthetic",
+        "labels permuted",
         "blurred real",
         "noise",
     }
@@ -187,6 +200,17 @@ def test_reader_study_from_sheets_to_scores(tmp_path, design):
     # One item of the two readers differs, each in its own order: kappa counts that one alone.
     assert scores["kappa"] == pytest.approx(1 - 2 / count, abs=0.01)
     assert key["readers"]["reader1"]["real"] != key["readers"]["reader2"]["real"]
+
+
+def test_readers_cannot_tell_sets_by_their_greys(tmp_path):
+    rng = np.random.default_rng(0)
+    real, fake = (rng.uniform(size=(4, 96, 96, 1)).astype(np.float32) for _ in range(2))
+    write_sheets(800 * real, 2 * fake - 1, tmp_path, readers=1)
+    truth = json.loads((tmp_path / "key.json").read_text())["readers"]["reader1"]["real"]
+    tiles = [matplotlib.image.imread(path) for path in sorted((tmp_path / "reader1").glob("*.png"))]
+    for kind in (True, False):
+        shown = np.stack([tile for tile, real in zip(tiles, truth) if real is kind])
+        np.testing.assert_allclose(np.percentile(shown, (2, 50, 98)), (0.02, 0.5, 0.98), atol=0.03)
 
 
 def test_patterns_are_read_as_the_table_says():

@@ -18,7 +18,10 @@ from jaxmedgen.experiments.arms import ArmInputs
 from jaxmedgen.experiments.synthetic import running, scar
 from jaxmedgen.experiments.synthetic.crops import crop, crop_box, uncrop
 from jaxmedgen.experiments.synthetic.generator_sources import ready
-from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
+from jaxmedgen.experiments.synthetic.known_generators import (
+    OracleGenerator,
+    render_late_enhancement,
+)
 from jaxmedgen.experiments.synthetic.running import generator_for, setting_of
 from jaxmedgen.experiments.synthetic.scar_report import write_scar_report
 from jaxmedgen.experiments.synthetic.usability import reduction
@@ -160,6 +163,11 @@ def test_a_cascade_of_perfect_stages_is_perfect(tmp_path, monkeypatch):
     setting = dataclasses.replace(
         setting, sources=dataclasses.replace(setting.sources, test=sources)
     )
+
+    class Warned(OracleGenerator):
+        warnings = ("the discriminator won",)
+
+    setting = dataclasses.replace(setting, generator=ready(Warned(render_late_enhancement)))
     stages = []
 
     def stage(*arguments):
@@ -187,6 +195,9 @@ def test_a_cascade_of_perfect_stages_is_perfect(tmp_path, monkeypatch):
     assert len(stages) == before
     write_scar_report(setting, results, tmp_path)
     stored = json.loads((tmp_path / "scar.json").read_text())
+    said = [f"seed 0: {text}" for text in Warned.warnings]
+    assert [stored[arm]["warnings"] for arm in arms] == [[], [], said]
+    assert "of cascade+synthetic, seed 0: the disc" in (tmp_path / "scar.md").read_text()
     assert set(stored) == set(arms) and stored["direct"]["share_icc"] == pytest.approx(1)
     assert stored["cascade"]["scar_dice_over_direct"]["mean"] <= 0
     assert (tmp_path / "scar.png").exists()

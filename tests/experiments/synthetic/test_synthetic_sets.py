@@ -1,18 +1,26 @@
 """Synthetic sets and the anatomies in them: recipes, styles, stored files, chosen subjects."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
 
+from jaxmedgen.configuration import load_config
 from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.preprocess import Preprocessing
-from jaxmedgen.data.sources import in_memory
-from jaxmedgen.experiments.synthetic.anatomy import elastic, interpolated, pathology
+from jaxmedgen.data.sources import DatasetInfo, in_memory
+from jaxmedgen.experiments.synthetic import anatomy
+from jaxmedgen.experiments.synthetic.anatomy import (
+    deformation_of,
+    elastic,
+    interpolated,
+    pathology,
+)
 from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
 from jaxmedgen.experiments.synthetic.manifest import read_manifest
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
@@ -113,6 +121,29 @@ def test_interpolation_goes_through_the_codes():
     label = np.array([[[1, 0], [0, 0]], [[1, 1], [0, 0]]], np.int32)
     made = interpolated(Codes(), {})(0, label)
     assert (made[:, 0, 0] == 1).all() and (made[:, 1] == 0).all()
+    with pytest.raises(ValueError, match=r"work/vae makes .*\(4, 4\).*\(2, 2\): train a model"):
+        interpolated(Codes(), {}, (4, 4), "work/vae")(0, label)
+
+
+def test_a_model_of_other_classes_is_named(tmp_path, monkeypatch):
+    """Organs around the heart are not in its label maps: they would be lost."""
+
+    class Codes:
+        def encode_labels(self, variables, label):
+            raise NotImplementedError
+
+        decode_labels = encode_labels
+
+    heart = ("background", "lv_blood", "lv_myocardium", "rv_blood")
+    run = SimpleNamespace(system=Codes(), config=load_config("label_deformation:cpu"), patients=())
+    run.info, run.variables = DatasetInfo(heart, (), (1.0, 1.0), ()), lambda: ({}, 0)
+    monkeypatch.setattr(anatomy, "open_run", lambda _: run)
+    names = (*heart, "liver")
+    with pytest.raises(ValueError, match=r"rv_blood, these subjects have .*liver: train.*FOLDER:b"):
+        deformation_of(str(tmp_path), (1.0, 1.0), (), names)
+    deform = deformation_of(str(tmp_path), (1.0, 1.0), (), heart)
+    with pytest.raises(ValueError, match=r"\(64, 64\) voxels, these subjects have \(48, 48\)"):
+        deform(0, np.zeros((2, 48, 48), np.int32))
 
 
 def test_tails_and_rare_groups():

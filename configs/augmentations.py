@@ -2,7 +2,8 @@
 
     bin/reproduce augmentations
     bin/train --config configs/augmentations.py:cpu,arm=nnunet3d --workdir work/lesions
-    bin/ablate --config configs/augmentations.py --arms none,diffeo,gamma --labelled 6 --seeds 2
+    bin/ablate --config configs/augmentations.py --arms none,diffeo,gamma \
+        --labelled 6 --seeds 2 --workdir work/study
 
 Six training images of 64^2, a U-Net of 8 base features, 400 steps. Tests come in three groups:
 `pose` varies in pose alone, `intensity` in gamma and bias field, `both` in all of it.

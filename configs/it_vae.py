@@ -4,7 +4,8 @@
     bin/reproduce it_vae_augmentation
     bin/train --config configs/it_vae.py:cpu --workdir work/it_vae
     bin/train --config configs/it_vae.py:cpu,arm=vae --workdir work/vae
-    bin/train --config configs/it_vae.py:cpu,data=mnist --workdir work/digits
+    bin/train --config configs/it_vae.py:cpu,data=mnist --config.data.folder=mnist/ \
+        --workdir work/digits
     bin/train --config configs/it_vae.py:cpu,data=population,arm=groupwise --workdir work/template
     bin/train --config configs/it_vae.py:gpu,data=brain --workdir work/brain
 

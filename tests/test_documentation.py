@@ -160,15 +160,15 @@ def test_the_example_system_of_contributing_trains(tmp_path, monkeypatch):
 
 
 def test_the_one_line_arm_of_contributing_works():
-    from jaxmedgen.experiments.arms import ArmTraining, preset_arm
+    from jaxmedgen.experiments.arms import ARMS, ArmTraining, preset_arm
 
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    (line,) = re.findall(r"^(\"affine\": preset_arm.*)$", text, re.M)
+    (line,) = re.findall(r"^(\"blurred\": preset_arm.*)$", text, re.M)
     (entry,) = ast.parse("{" + line + "}", mode="eval").body.values
     arm = preset_arm(*map(ast.literal_eval, entry.args))
     training = arm.prepare(None)
-    assert isinstance(training, ArmTraining)
-    assert training.changes["augment.preset"] == "affine"
+    assert isinstance(training, ArmTraining) and "blurred" not in ARMS
+    assert training.changes["augment.preset"] == "companions"
 
 
 def test_the_navigation_names_every_page():

@@ -104,8 +104,8 @@ def sample_velocity(
         keys: one key a sample.
         shape: spatial size.
         metric: gives the smoothness.
-        rms: root mean square of ``|v|`` over the volume, one number or one a sample. Speed is kept
-            along a geodesic, so this is the size of the displacement up to its own variation.
+        rms: root mean square of ``|v|`` over the volume, one number or one a sample. Energy is kept
+            along a geodesic, but paths bend: the displacement is smaller (`augment.deformation`).
         spacing: voxel size in mm if `rms` is in mm; None if it is in voxels.
     """
     n = len(shape)

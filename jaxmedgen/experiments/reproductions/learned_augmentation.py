@@ -67,11 +67,11 @@ def reproduce(options: Options) -> Reproduction:
 
 def questions(results: AblationResults) -> tuple[Claim, ...]:
     """What learned models gain over nothing, over a policy, and on top of it."""
-    gains = {arm: _gain(results, arm, "none") for arm in LEARNED}
+    gains = {arm: gain(results, arm, "none") for arm in LEARNED}
     best = max(gains, key=lambda arm: gains[arm].interval.mean)
     helpful = [arm for arm, gain in gains.items() if gain.interval.low > 0]
     return (
-        _positive(f"best learned arm ({best}) over none", gains[best]),
+        positive(f"best learned arm ({best}) over none", gains[best]),
         Claim(
             f"share of the {len(gains)} learned arms that gain over none",
             "> 0.5, 95 % intervals above 0",
@@ -79,9 +79,9 @@ def questions(results: AblationResults) -> tuple[Claim, ...]:
             None,
             len(helpful) > len(gains) / 2,
         ),
-        _positive(f"best learned arm ({best}) over {POLICY}", _gain(results, best, POLICY)),
-        *(_positive(f"{arm} over {PLAIN} alone", _gain(results, arm, PLAIN)) for arm in IMAGES),
-        *(_positive(f"{arm} over {POLICY} alone", _gain(results, arm, POLICY)) for arm in JOINED),
+        positive(f"best learned arm ({best}) over {POLICY}", gain(results, best, POLICY)),
+        *(positive(f"{arm} over {PLAIN} alone", gain(results, arm, PLAIN)) for arm in IMAGES),
+        *(positive(f"{arm} over {POLICY} alone", gain(results, arm, POLICY)) for arm in JOINED),
     )
 
 
@@ -99,7 +99,7 @@ def arm_table(results: AblationResults) -> str:
             cells.append(f"{np.nanmean(scores[:, chosen]):.3f}")
         against = ""
         if arm != results.reference_arm:
-            between = _gain(results, arm, results.reference_arm).interval
+            between = gain(results, arm, results.reference_arm).interval
             against = f"{between.mean:+.3f} [{between.low:+.3f}, {between.high:+.3f}]"
         runs = [run for run in results.runs if run.arm == arm]
         cells += [against, f"{np.mean([r.augmenter_seconds for r in runs]):.0f}"]
@@ -108,11 +108,13 @@ def arm_table(results: AblationResults) -> str:
     return "\n".join(lines)
 
 
-def _gain(results: AblationResults, arm: str, reference: str) -> PairedDifference:
+def gain(results: AblationResults, arm: str, reference: str) -> PairedDifference:
+    """Dice of an arm less that of another, paired by test image."""
     return paired_difference(*(score_matrix(results, name, BUDGET) for name in (arm, reference)))
 
 
-def _positive(name: str, gain: PairedDifference) -> Claim:
+def positive(name: str, gain: PairedDifference) -> Claim:
+    """The claim that a difference lies above 0 with its interval."""
     between = gain.interval
     return Claim(
         name,

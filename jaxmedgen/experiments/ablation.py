@@ -10,7 +10,6 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +22,7 @@ from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.data.sources import ImagesOnly, Source, in_memory, relabel, subset
 from jaxmedgen.data.splits import first_patients
+from jaxmedgen.experiments.arm_checks import check_arms
 from jaxmedgen.experiments.arms import ArmInputs, prepare_arm
 from jaxmedgen.experiments.evaluation import evaluate_source
 from jaxmedgen.experiments.fit_quality import fit_quality
@@ -75,12 +75,14 @@ def run_study(
 
     Raises:
         ConfigError: `workdir` belongs to a study with other settings.
+        ValueError: an arm that does not fit the data or the settings, before anything is trained.
         Interrupted: a signal came; run again to go on.
         NonFiniteError: all runs of the reference arm failed, or one of any arm without `go_on`.
     """
     if stop is None:
         with StopSignal() as stop:
             return run_study(study, workdir, stop=stop, progress=progress, cache=cache, go_on=go_on)
+    check_arms(study)
     _claim(study, workdir)
     runs = study.runs()
     sources = dataclasses.replace(
@@ -155,12 +157,7 @@ def _execute(
     )
     training, augmenter_seconds = prepare_arm(study.arms[arm], inputs)
     started = time.perf_counter()
-    with config.unlocked():
-        for key, value in training.changes.items():
-            if isinstance(value, Mapping):
-                config[key] = ConfigDict(value)
-            else:
-                config.update_from_flattened_dict({key: value})
+    training.write_into(config)
     shown = labelled if training.source is None else training.source
     sources = dataclasses.replace(study.sources, train=shown)
     system = build_system(config, sources.info)

@@ -63,6 +63,15 @@ class ArmTraining:
     warnings: tuple[str, ...] = ()
     source: Source | None = None
 
+    def write_into(self, config: ConfigDict) -> None:
+        """Writes the changes into the segmenter's configuration."""
+        with config.unlocked():
+            for key, value in self.changes.items():
+                if isinstance(value, Mapping):
+                    config[key] = ConfigDict(value)
+                else:
+                    config.update_from_flattened_dict({key: value})
+
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
@@ -72,23 +81,28 @@ class Arm:
         description: one line for the report.
         prepare: trains what the arm needs and says how to train the segmenter.
         joins: how it can be joined with a preset (`joined_arm`): its ``maps`` are composed with the
-            preset's, or the preset takes the place of its own on real and added ``images``; or not
-            at all.
+            preset's, or the preset takes the place of its own on real and added ``images``, or on
+            those that its ``network`` is trained with; or not at all.
         control: the arm that is the same training without what this one adds (a model, the
             symmetry of a network), for the report.
+        quick: `prepare` trains nothing and looks at no image, so that a study can try it at once.
+        whole_images: it cannot be trained on patches.
     """
 
     description: str
     prepare: Callable[[ArmInputs], ArmTraining]
-    joins: Literal["", "maps", "images"] = ""
+    joins: Literal["", "maps", "images", "network"] = ""
     control: str = ""
+    quick: bool = False
+    whole_images: bool = False
 
 
 def joined_arm(learned: Arm, preset: str) -> Arm:
     """A learned arm and a named augmentation preset.
 
     Learned deformations are composed with the preset's and images resampled once; where the arm
-    adds images, real and added ones get the preset in place of the arm's own.
+    adds images, real and added ones get the preset in place of the arm's own, and so do those that
+    another network is trained with. Of a network the control is its own control with the preset.
     """
 
     def prepare(inputs: ArmInputs) -> ArmTraining:
@@ -101,4 +115,13 @@ def joined_arm(learned: Arm, preset: str) -> Arm:
         return dataclasses.replace(made, changes=changes)
 
     place = "and the preset" if learned.joins == "maps" else "its preset is"
-    return Arm(f"{learned.description}; {place} {preset}", prepare, control=preset)
+    control = preset
+    if learned.joins == "network":
+        control = f"{learned.control}+{preset}" if learned.control else ""
+    return dataclasses.replace(
+        learned,
+        description=f"{learned.description}; {place} {preset}",
+        prepare=prepare,
+        joins="",
+        control=control,
+    )

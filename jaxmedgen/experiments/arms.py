@@ -26,7 +26,7 @@ from jaxmedgen.experiments.learned_arms import (
 def preset_arm(description: str, name: str, **changes: Any) -> Arm:
     """An arm that is a named augmentation preset and nothing learned."""
     settings = {"augment.preset": name, "augment.synthesis_probability": 0.0, **changes}
-    return Arm(description, lambda inputs: ArmTraining(settings))
+    return Arm(description, lambda inputs: ArmTraining(settings), quick=True)
 
 
 _THICKEST = 8.0
@@ -78,7 +78,7 @@ def network_arm(description: str, name: str, control: str = "") -> Arm:
         settings["augment.group"] = turned
         return ArmTraining({"system": config.system, "net": net, **settings})
 
-    return Arm(description, prepare, control=control)
+    return Arm(description, prepare, joins="network", control=control, quick=True)
 
 
 ARMS: dict[str, Arm] = {
@@ -119,6 +119,7 @@ ARMS: dict[str, Arm] = {
         synthesis_arm,
         joins="images",
         control="light",
+        quick=True,
     ),
     "itvae-naive": latent_arm("IT-VAE: deformations of its prior", "naive"),
     "itvae-instance": latent_arm("IT-VAE: deformations near the subject's own", "instance"),
@@ -142,7 +143,12 @@ ARMS: dict[str, Arm] = {
     "paddit-swap": paddit_arm("PADDIT: subjects in the shape of others", "swap"),
     "paddit-prior": paddit_arm("PADDIT's prior without likelihood", "prior"),
     "paddit-generic": paddit_arm("elastic deformation as large as PADDIT's", "generic"),
-    "genseg": Arm("GenSeg: the rarest class added where it is absent", genseg_arm, control="none"),
+    "genseg": Arm(
+        "GenSeg: the rarest class added where it is absent",
+        genseg_arm,
+        control="none",
+        whole_images=True,
+    ),
     "labelvae": Arm(
         "light, half of the images of new label maps from a label VAE, repainted where they differ "
         "from the subject's",
@@ -195,8 +201,9 @@ def prepare_arm(arm: Arm, inputs: ArmInputs) -> tuple[ArmTraining, float]:
 def select_arms(names: Sequence[str]) -> dict[str, Arm]:
     """Arms by name, in the given order.
 
-    ``a+b`` joins augmentation presets, the first of which may be an arm of learned deformations or
-    of added images: ``itvae-mixed+classic``, ``spade+labelvae+nnunet3d``.
+    ``a+b`` joins augmentation presets, the first of which may be an arm of learned deformations, of
+    added images, or of another network: ``itvae-mixed+classic``, ``spade+labelvae+nnunet3d``,
+    ``c4+light``.
 
     Raises:
         ValueError: an unknown or repeated name (the nearest known one is named), or names that

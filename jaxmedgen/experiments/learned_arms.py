@@ -36,7 +36,7 @@ def latent_arm(
         changes = {"augment.preset": "none", "augment.synthesis_probability": 0.0}
         return ArmTraining(changes, made, model_seconds(folder))
 
-    return Arm(description, prepare, joins="maps", control="none")
+    return Arm(description, prepare, joins="maps", control="none", whole_images=True)
 
 
 def paddit_arm(description: str, kind: Kind) -> Arm:
@@ -48,7 +48,7 @@ def paddit_arm(description: str, kind: Kind) -> Arm:
         made, *told = train_paddit(*given, kind, unlabelled=others, progress=progress)
         return ArmTraining({"augment.synthesis_probability": 0.0}, made, *told)
 
-    return Arm(description, prepare, joins="maps", control="none")
+    return Arm(description, prepare, joins="maps", control="none", whole_images=True)
 
 
 def genseg_arm(inputs: ArmInputs) -> ArmTraining:

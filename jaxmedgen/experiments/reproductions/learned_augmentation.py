@@ -9,6 +9,7 @@ that arms of added images have without one.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -50,15 +51,32 @@ NOTES = (
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the study (or reads its finished runs) and asks the questions."""
+    return asked(options, ARMS, questions, NOTES)
+
+
+def asked(
+    options: Options,
+    arms: tuple[str, ...],
+    questions: Callable[[AblationResults], tuple[Claim, ...]],
+    notes: tuple[str, ...],
+) -> Reproduction:
+    """A study of some arms on the lesions of `augmentations`, what is asked of it, and its tables.
+
+    Args:
+        options: of the reproduction.
+        arms: the first is the reference.
+        questions: read off the results.
+        notes: that follow the answer.
+    """
     results, summary = study.run(
         options,
         config_name="augmentations",
-        arms=ARMS,
+        arms=arms,
         budgets=(BUDGET,),
         seeds=SEEDS,
         dataset=DATASET,
     )
-    found = study.reproduction("augmentations", results, summary, questions(results), NOTES)
+    found = study.reproduction("augmentations", results, summary, questions(results), notes)
     table = f"{arm_table(results)}\n\nAll tests:\n\n{found.table}"
     return dataclasses.replace(
         found, table=table, pictures={"arms": budget_picture(results, summary)}

@@ -8,23 +8,17 @@ kinds with each other by what they add to their own control: the networks are tw
 Learned deformations are also joined with a policy that costs nothing.
 """
 
-import dataclasses
-
 import numpy as np
 
-from jaxmedgen.experiments.reproductions import study
-from jaxmedgen.experiments.reproductions.augmentations import DATASET
 from jaxmedgen.experiments.reproductions.learned_augmentation import (
     BUDGET,
     POLICY,
-    SEEDS,
-    arm_table,
+    asked,
     gain,
     positive,
 )
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.metrics.statistics import paired_difference
-from jaxmedgen.report.figures import budget_picture
 from jaxmedgen.report.results import AblationResults, score_matrix
 
 SYMMETRIC = ("c4", "gunet-c4-features", "gunet-d4")
@@ -44,19 +38,7 @@ NOTES = (
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the study (or reads its finished runs) and asks the questions."""
-    results, summary = study.run(
-        options,
-        config_name="augmentations",
-        arms=ARMS,
-        budgets=(BUDGET,),
-        seeds=SEEDS,
-        dataset=DATASET,
-    )
-    found = study.reproduction("gcnn_unet", results, summary, questions(results), NOTES)
-    table = f"{arm_table(results)}\n\nAll tests:\n\n{found.table}"
-    return dataclasses.replace(
-        found, table=table, pictures={"arms": budget_picture(results, summary)}
-    )
+    return asked(options, ARMS, questions, NOTES)
 
 
 def questions(results: AblationResults) -> tuple[Claim, ...]:

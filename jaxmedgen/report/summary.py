@@ -240,13 +240,15 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
     alone = missing_controls(tuple(results.arms), dict(results.controls))
     if alone:
         notes.append(alone)
-    missing = [
-        f"{arm}/{budget} labels ({len(results.select(arm, budget))} of {len(results.seeds)} seeds)"
-        for budget in results.budgets
-        for arm in results.arms
-        if budget in results.budgets_of.get(arm, results.budgets)
-        and len(results.select(arm, budget)) < len(results.seeds)
-    ]
+    missing = []
+    for budget in results.budgets:
+        for arm in results.arms:
+            if budget not in results.budgets_of.get(arm, results.budgets):
+                continue
+            done, seeds = len(results.select(arm, budget)), len(results.seeds)
+            failed = sum(name.startswith(f"{arm}, {budget} l") for name in results.failures)
+            if done + failed < seeds:
+                missing.append(f"{arm}/{budget} labels ({done} of {seeds} seeds)")
     if missing:
         notes.append("Runs are missing: " + ", ".join(missing) + ".")
     if results.failures:

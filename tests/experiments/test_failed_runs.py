@@ -61,6 +61,7 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(study, tmp_path):
     assert "halted" in results.failures["segmenter, 2 labelled, seed 0"]
     notes = " ".join(summarise(results).notes)
     assert "Runs failed and have no scores: model, 2 labelled, seed 0; segmenter, 2" in notes
+    assert "Runs are missing" not in notes
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "segmenter, 2 labelled, seed 0: failed: non-finite loss" in page
     save_results(results, tmp_path / "results")

@@ -20,9 +20,32 @@ _IN_COMMON = 0.5
 """Least part of the joint range of intensities that two sets must both fill."""
 
 
+class FileValues:
+    """A folder whose labels have the values of its files again, not numbers of classes.
+
+    Without a description classes are numbered by the values that occur, so that one number may be
+    another structure in another folder.
+
+    Attributes:
+        info: of the folder.
+        preprocessing: fitted to it.
+    """
+
+    def __init__(self, source: FolderSource) -> None:
+        self.info, self.preprocessing = source.info, source.preprocessing
+        self._source, self._values = source, np.asarray(source.label_values, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        record = self._source[index]
+        return {**record, "label": self._values[record["label"]]}
+
+
 def read_folder(
-    folder: str, shape: Sequence[int] = (), like: FolderSource | None = None
-) -> FolderSource:
+    folder: str, shape: Sequence[int] = (), like: FileValues | None = None
+) -> FileValues:
     """Labelled images of a folder with their own intensities, on one grid.
 
     Args:
@@ -45,7 +68,7 @@ def read_folder(
         crop_to_nonzero=False,
         normalization="none",
     )
-    return FolderSource(folder, prepared)
+    return FileValues(FolderSource(folder, prepared))
 
 
 def fitted_spacing(folder: str, shape: Sequence[int]) -> tuple[float, ...] | None:

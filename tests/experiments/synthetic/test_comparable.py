@@ -11,12 +11,12 @@ from jaxmedgen.experiments.synthetic.realism_run import evaluate_realism, halves
 from jaxmedgen.metrics.image_quality import range_notes
 
 
-def write_balls(folder, shape, spacing):
+def write_balls(folder, shape, spacing, value=1):
     """Two scans of a bright ellipsoid: 16 mm wide within slices, 24 mm across them."""
     centre = (np.asarray(shape) - 1) / 2
     places = (np.moveaxis(np.indices(shape), 0, -1) - centre) * spacing / (8, 8, 12)
     inside = (places**2).sum(-1) <= 1
-    for name, array in (("images", 5.0 * inside), ("labels", inside)):
+    for name, array in (("images", 5.0 * inside), ("labels", value * inside)):
         (folder / name).mkdir(parents=True)
         for case in ("a", "b"):
             dtype = np.float32 if name == "images" else np.uint8
@@ -42,6 +42,13 @@ def test_folders_of_different_voxels_come_onto_the_real_ones_grid(tmp_path):
     assert "other sizes in voxels" in voxel_notes({"real": real, "synthetic": alone})[0]
     with pytest.raises(ValueError, match=r"--shape 12,12: images of .* have 3 axes"):
         read_folder(made, (12, 12))
+
+
+def test_labels_keep_the_values_of_their_files(tmp_path):
+    """Where a structure is missing, numbers of classes would be those of other structures."""
+    for value in (1, 7):
+        folder = write_balls(tmp_path / str(value), (12, 12, 5), (1.0, 1.0, 8.0), value)
+        assert set(np.unique(read_folder(folder)[0]["label"])) == {0, value}
 
 
 def test_intensities_on_other_scales_are_refused():

@@ -36,7 +36,8 @@ def random_geodesic(
     spacing: Sequence[float | int],
     *,
     sigma: float | int,
-    rms: Float[Array, " b"] | float | int,
+    rms: Float[Array, " b"] | float | int | None = None,
+    energy: Float[Array, " b"] | float | int | None = None,
     steps: int = 8,
 ) -> Float[Array, " b *s n"]:
     """Displacement in voxels of random geodesics of diffeomorphisms.
@@ -54,7 +55,16 @@ def random_geodesic(
         sigma: smoothness in mm.
         rms: root mean square of the initial velocity in mm, one number or one a sample. Paths bend,
             so the displacement's is smaller: about 0.8 of it in 2D and 0.5 in 3D.
+        energy: in place of `rms`, the kinetic energy ``<L v, v> / 2`` in mm^2, which the geodesic
+            keeps, of a cube with edge `sigma`. All modes of the prior have the same energy, so that
+            the sum grows with the number of voxels: a voxel's counts as its share of that cube, and
+            a number means the same at any resolution. Draws of one energy differ in size as the
+            prior's do; the mean square of ``|v|`` is about a quarter of the energy in 2D and a
+            ninth in 3D.
         steps: time steps of the shooting.
+
+    Raises:
+        ValueError: both or neither of `rms` and `energy`.
     """
     coarse, widths = [], []
     for size, width in zip(shape, check_spacing(spacing, len(shape))):
@@ -65,7 +75,9 @@ def random_geodesic(
     margins = [math.ceil(sigma / width) for width in widths]
     padded = tuple(n + 2 * m for n, m in zip(coarse, margins))
     metric = SobolevMetric(alpha=sigma**2 / _POWER, power=_POWER, spacing=tuple(widths))
-    start = sample_velocity(keys, padded, metric, rms=rms, spacing=widths)
+    if energy is not None:
+        energy = energy * math.prod(sigma / width for width in widths)  # of a voxel
+    start = sample_velocity(keys, padded, metric, rms=rms, mean_energy=energy, spacing=widths)
     end = shoot(start, metric, steps=steps, maps=("inverse",)).inverse
     inner = tuple(slice(m, m + n) for n, m in zip(coarse, margins))
     scale = [size / few for size, few in zip(shape, coarse)]

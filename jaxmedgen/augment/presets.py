@@ -120,6 +120,7 @@ def preset(
     left_right_axis: int = 0,
     swap_labels: Sequence[tuple[int, int]] = (),
     background: float | int | None = None,
+    geodesic_energy: Sequence[float | int] | None = None,
 ) -> Augmentation:
     """Builds a named policy.
 
@@ -132,9 +133,12 @@ def preset(
         left_right_axis: spatial axis along which left and right lie.
         swap_labels: pairs of labels that change places when an image is mirrored left-right.
         background: value of voxels outside of the head, see `Augmentation`.
+        geodesic_energy: range of the kinetic energy in mm^2 (`deformation.random_geodesic`) of the
+            policies that shoot geodesics, in place of their root mean square of 1 to 4 mm.
 
     Raises:
-        ValueError: for an unknown name, or joined policies that set the same transform twice.
+        ValueError: for an unknown name, joined policies that set the same transform twice, or an
+            energy for policies without a geodesic.
     """
     spacing = tuple(float(s) for s in spacing)
     sides = {
@@ -155,6 +159,8 @@ def preset(
                 axes = flip_axes
             parts.append(_single(single, spacing, classes, tuple(axes), sides))
     joined = functools.reduce(functools.partial(_join, name), parts)
+    if geodesic_energy:
+        joined = _with_energy(name, joined, geodesic_energy)
     return dataclasses.replace(joined, background=background)
 
 
@@ -218,6 +224,43 @@ def _moves(name: str, spacing: tuple[float, ...]) -> dict[str, Any]:
             **({"deformation": flow} if name == "classic_brats" else {"elastic_relative": nnunet}),
         }
     return {}
+
+
+def _with_energy(name: str, policy: Augmentation, energy: Sequence[float | int]) -> Augmentation:
+    spatial = policy.spatial
+    if spatial is None or spatial.geodesic is None:
+        raise ValueError(
+            f"geodesic_energy={tuple(energy)} for augmentation preset {name!r}, which shoots no "
+            "geodesics: use 'geodesic', 'diffeomorphic_geodesic' or a policy joined with them"
+        )
+    if len(energy) != 2 or not 0 <= energy[0] <= energy[1]:
+        raise ValueError(f"geodesic_energy={tuple(energy)}: give (low, high) in mm^2, low first")
+    drawn = dataclasses.replace(spatial.geodesic, low=energy[0], high=energy[1])
+    spatial = dataclasses.replace(spatial, geodesic=drawn, geodesic_by="energy")
+    return dataclasses.replace(policy, spatial=spatial)
+
+
+def configured(
+    settings: Any, spacing: Sequence[float | int], classes: int, *, name: str | None = None
+) -> Augmentation:
+    """The policy of a configuration's group ``augment``.
+
+    Args:
+        settings: the group; reads `preset`, `background` and `geodesic_energy`.
+        spacing: voxel size in mm.
+        classes: number of classes.
+        name: in place of ``settings.preset``.
+
+    Raises:
+        ValueError: see `preset`.
+    """
+    return preset(
+        name or settings.preset,
+        spacing,
+        classes=classes,
+        background=settings.get("background"),
+        geodesic_energy=settings.get("geodesic_energy"),
+    )
 
 
 def _join(name: str, first: Any, second: Any) -> Any:

@@ -57,7 +57,8 @@ class Spatial:
         translation: part of the field of view, an axis each.
         affine_p: probability that rotation, scale, shear and translation happen at all, jointly.
         deformation: root mean square of a stationary velocity in mm.
-        geodesic: root mean square of a geodesic's initial velocity in mm.
+        geodesic: strength of a geodesic: see `geodesic_by`.
+        geodesic_by: ``rms`` of the initial velocity in mm, or kinetic ``energy`` in mm^2.
         deformation_sigma: smoothness of both in mm.
         elastic: size of B-spline control points' displacement in mm: half-width of the uniform or
             deviation of the normal distribution.
@@ -88,6 +89,7 @@ class Spatial:
     affine_p: float | int = 1.0
     deformation: Draw | None = None
     geodesic: Draw | None = None
+    geodesic_by: Literal["rms", "energy"] = "rms"
     deformation_sigma: float | int = 10.0
     elastic: Draw | None = None
     elastic_controls: int = 7
@@ -191,8 +193,8 @@ def displacements(
         rms = parameters["deformation"]
         fields.append(random_diffeomorphism(keys, shape, spacing, rms=rms, **smooth))
     if settings.geodesic is not None:
-        rms = parameters["geodesic"]
-        fields.append(random_geodesic(fold_keys(keys, 1), shape, spacing, rms=rms, **smooth))
+        by = {settings.geodesic_by: parameters["geodesic"]}
+        fields.append(random_geodesic(fold_keys(keys, 1), shape, spacing, **by, **smooth))
     if settings.elastic is not None:
         field = random_bspline_displacement(
             fold_keys(keys, 2),

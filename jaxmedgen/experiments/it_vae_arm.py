@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
-from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.presets import configured
 from jaxmedgen.data.sources import ImagesOnly, Source
 from jaxmedgen.data.sources import joined as joined_sources
 from jaxmedgen.experiments.model_training import counted_seconds, train_model
@@ -78,11 +78,8 @@ def train_it_vae(
     redraw = _appearance(system, variables) if redrawn else None
     policy = None
     if joined:
-        policy = preset(
-            joined,
-            labelled.info.spacing,
-            classes=labelled.info.num_classes,
-            background=config.augment.get("background"),
+        policy = configured(
+            config.augment, labelled.info.spacing, labelled.info.num_classes, name=joined
         )
     return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy, **settings)
 

@@ -19,7 +19,7 @@ from jaxmedgen import configuration
 from jaxmedgen.augment.draws import Draw
 from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.posterior import PosteriorAugmentation, PosteriorMode
-from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.presets import configured
 from jaxmedgen.augment.spatial import Spatial
 from jaxmedgen.data.sources import ArraySource, Source, joined
 from jaxmedgen.experiments.model_training import alone, counted_seconds, model_seconds
@@ -98,12 +98,7 @@ def train_paddit(
             "--config.patch_size='()'"
         )
     spacing = tuple(float(s) for s in labelled.info.spacing)
-    policy = preset(
-        config.augment.preset,
-        spacing,
-        classes=labelled.info.num_classes,
-        background=config.augment.get("background"),
-    )
+    policy = configured(config.augment, spacing, labelled.info.num_classes)
     settings = config.get("paddit", {})
     if kind == "prior":
         made = model_config(labelled, seed, kind, settings)

@@ -12,6 +12,7 @@ Source: Beg et al., "Computing large deformation metric mappings", 2005.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -95,10 +96,11 @@ def sample_velocity(
     shape: Sequence[int],
     metric: Metric,
     *,
-    rms: Float[Array, " b"] | float | int,
+    rms: Float[Array, " b"] | float | int | None = None,
+    mean_energy: Float[Array, " b"] | float | int | None = None,
     spacing: Sequence[float | int] | None = None,
 ) -> Float[Array, " b *s n"]:
-    """Initial velocities ``K^(1/2) xi`` of random geodesics, scaled to a strength.
+    """Initial velocities ``K^(1/2) xi`` of random geodesics, scaled to a strength or an energy.
 
     Args:
         keys: one key a sample.
@@ -106,11 +108,22 @@ def sample_velocity(
         metric: gives the smoothness.
         rms: root mean square of ``|v|`` over the volume, one number or one a sample. Energy is kept
             along a geodesic, but paths bend: the displacement is smaller (`augment.deformation`).
+        mean_energy: in place of `rms`, `energy` over the number of voxels: in mm^2 if the metric
+            has a spacing, otherwise in voxels^2.
         spacing: voxel size in mm if `rms` is in mm; None if it is in voxels.
+
+    Raises:
+        ValueError: both or neither of `rms` and `mean_energy`.
     """
+    if (rms is None) == (mean_energy is None):
+        raise ValueError(f"rms={rms} and mean_energy={mean_energy}: give one of them")
     n = len(shape)
     noise = jax.vmap(lambda key: jax.random.normal(key, (*shape, n)))(keys)
     velocity = sqrt_sharp(noise, metric)
+    if mean_energy is not None:
+        wanted = jnp.asarray(mean_energy, velocity.dtype) * math.prod(shape)
+        factor = jnp.sqrt(wanted / energy(velocity, metric))
+        return velocity * factor.reshape(-1, *(1,) * (n + 1))
     size = jnp.asarray(spacing if spacing is not None else (1.0,) * n, velocity.dtype)
     mean = jnp.mean(jnp.sum((velocity * size) ** 2, -1), axis=tuple(range(1, n + 1)))
     factor = jnp.asarray(rms, velocity.dtype) / jnp.sqrt(mean)

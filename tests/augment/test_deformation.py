@@ -21,6 +21,8 @@ from jaxmedgen.augment.spatial import (
 from jaxmedgen.ops.field_measures import jacobian_determinant
 from jaxmedgen.ops.fields import compose, exp_velocity, identity_grid
 from jaxmedgen.ops.random_fields import random_velocity
+from jaxmedgen.ops.shooting import shoot
+from jaxmedgen.ops.sobolev import SobolevMetric, energy, sample_velocity
 
 SHAPE = (24, 20)
 
@@ -45,6 +47,23 @@ def test_geodesics_do_not_fold_and_reach_their_amplitude(shape):
     # Speed is kept, but paths bend: matter gets 0.8 of the way in 2D, half of it in 3D.
     assert size[5] == 0 and 0.4 * 3.0 < size[:5].mean() < 3.0
     assert float(jnp.abs(u[0] - u[1]).max()) > 0.2, "every key has its own"
+
+
+def test_geodesics_of_an_energy_are_as_large_at_any_resolution_and_keep_it():
+    def moved(size, width):
+        spacing = (width, width)
+        draw = jax.jit(
+            lambda keys: random_geodesic(keys, (size, size), spacing, sigma=10, energy=36)
+        )
+        return width * float(jnp.sqrt((draw(_keys(24)) ** 2).sum(-1).mean()))
+
+    fine, coarse = moved(80, 1.25), moved(40, 2.5)
+    # A quarter of the energy is the mean square of the velocity: 3 mm, 0.8 of it on bent paths.
+    assert fine == pytest.approx(coarse, rel=0.15) and 0.6 * 3.0 < coarse < 3.0
+    metric = SobolevMetric(alpha=100 / 3, power=3, spacing=(2.5, 2.5))
+    start = sample_velocity(_keys(2), (40, 40), metric, mean_energy=200.0)
+    end = shoot(start, metric, steps=10, maps=()).velocity
+    np.testing.assert_allclose(energy(end, metric), energy(start, metric), rtol=0.01)
 
 
 def test_stationary_velocities_flow_back():

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.draws import Draw
+from jaxmedgen.augment.presets import configured, preset
+from jaxmedgen.configuration import load_config
 from jaxmedgen.nets.moment_exchange import MomentExchange
 
 DRAWS = 8000
@@ -129,3 +131,16 @@ def test_what_is_no_draw():
     for name, kind, weight in (("moex_in", "instance", 1.0), ("moex_pono", "positional", 0.9)):
         exchange = preset(name, (1.0, 1.0)).moment_exchange
         assert exchange == MomentExchange(kind, weight, 0.5, level=0)
+
+
+def test_geodesics_of_a_chosen_energy_from_a_configuration():
+    settings = load_config("unet:cpu,arm=none").augment
+    settings.update(preset="diffeomorphic_geodesic", geodesic_energy=(16, 64))
+    spatial = configured(settings, (2.0, 2.0, 2.0), 3).spatial
+    assert (spatial.geodesic_by, spatial.geodesic) == ("energy", Draw(16, 64, p=0.5))
+    assert configured(settings, (2.0, 2.0), 3, name="geodesic").spatial.geodesic_by == "energy"
+    settings.preset = "light"
+    with pytest.raises(ValueError, match="'light', which shoots no geodesics"):
+        configured(settings, (2.0, 2.0, 2.0), 3)
+    with pytest.raises(ValueError, match="low first"):
+        preset("geodesic", (1.0, 1.0), geodesic_energy=(3, 1))

@@ -112,6 +112,13 @@ def test_samples_have_the_strength_asked_for_and_their_own_key():
     np.testing.assert_allclose(size, rms, rtol=1e-5)
     alone = sample_velocity(keys[1:2], (9, 8, 7), metric, rms=2.0, spacing=spacing)
     np.testing.assert_allclose(v[1:2], alone, atol=1e-5)
+    asked = jnp.asarray([5.0, 40.0, 7.0])
+    of_energy = sample_velocity(keys, (9, 8, 7), metric, mean_energy=asked, spacing=spacing)
+    momentum = np.asarray(flat(of_energy, metric))
+    own = 0.5 * (momentum * np.asarray(of_energy)).sum(-1).mean((1, 2, 3))
+    np.testing.assert_allclose(own, asked, rtol=1e-4)
+    with pytest.raises(ValueError, match="give one of them"):
+        sample_velocity(keys, (9, 8, 7), metric)
     # Neighbours of white noise are independent, those of K^(1/2) noise nearly equal.
     x = np.asarray(v[..., 0])
     assert (x * np.roll(x, 1, 2)).sum() > 0.7 * (x * x).sum()

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from jaxmedgen.augment.draws import split_keys
 from jaxmedgen.augment.group_rotation import GroupRotation
 from jaxmedgen.augment.policy import Augmentation, apply_ramped
-from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.presets import configured
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.kernel_penalty import kernel_penalty
 from jaxmedgen.losses.label_smoothing import smooth_labels
@@ -228,12 +228,7 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
     if not info.channel_names:
         raise ValueError("the data set has label maps but no images: give images to segment")
     net = _network(config, info)
-    policy = preset(
-        config.augment.preset,
-        info.spacing,
-        classes=info.num_classes,
-        background=config.augment.get("background"),
-    )
+    policy = configured(config.augment, info.spacing, info.num_classes)
     if policy.moment_exchange is not None or policy.feature_mixup is not None:
         raise ValueError(
             f"augment.preset={config.augment.preset!r} mixes features, which group networks do not "

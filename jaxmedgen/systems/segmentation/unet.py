@@ -21,7 +21,7 @@ from jaxmedgen.augment.label_to_image import LabelToImage
 from jaxmedgen.augment.mixing import Mixup, one_hot
 from jaxmedgen.augment.pairing import take_partners
 from jaxmedgen.augment.policy import apply_ramped
-from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.presets import configured
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.segmentation import deep_supervision_loss, dice_ce_loss, dice_loss
 from jaxmedgen.nets.moment_exchange import MomentExchange
@@ -215,12 +215,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
     net = dict(config.net)
     if isinstance(net.get("dtype"), str):
         net["dtype"] = jnp.dtype(net["dtype"])
-    policy = preset(
-        config.augment.preset,
-        info.spacing,
-        classes=info.num_classes,
-        background=config.augment.get("background"),
-    )
+    policy = configured(config.augment, info.spacing, info.num_classes)
     ignore_label = None if config.ignore_label < 0 else config.ignore_label
     soft = policy.feature_mixup is not None or (policy.mixing is not None and policy.mixing.soft)
     if soft and ignore_label is not None:

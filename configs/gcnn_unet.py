@@ -6,6 +6,7 @@
     bin/reproduce gcnn_unet
     bin/reproduce gcnn_pose
     bin/reproduce gcnn_truncated
+    bin/reproduce gcnn_textures
 
 The data are ellipsoidal brains with bars (class 1) and L-shapes (class 2) of equal brightness. By
 default training lesions have one pose and test lesions are turned by right angles, which networks

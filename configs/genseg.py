@@ -1,7 +1,8 @@
 """GenSeg: segmentation with few masks, boosted by translation (Vorontsov et al. 2019).
 
     bin/reproduce genseg
-    bin/reproduce genseg_digits --data mnist/ --parts simple,hard,large
+    bin/reproduce genseg_digits --data mnist/
+    bin/reproduce genseg_digits_large --data mnist/
     bin/train --config configs/genseg.py:cpu --workdir work/genseg
     bin/train --config configs/genseg.py:cpu,arm=segmentation --workdir work/segmentation
     bin/train --config configs/genseg.py:gpu,data=hard --workdir work/hard

@@ -4,7 +4,7 @@
     bin/train --config configs/lri.py:cpu,arm=s,rotations=1 --workdir work/lri_s1
 
 Cubes filled with bars and crosses at random rotations, in two mixtures; chance is an accuracy of
-0.5. `bin/reproduce gcnn_unet` compares the layers on test cubes.
+0.5. `bin/reproduce gcnn_textures` compares the layers on test cubes.
 
 Sizes:
     cpu  128 cubes of 20^3, 7 taps, 800 steps of 16; about a minute on 2 cores

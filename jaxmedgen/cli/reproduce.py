@@ -20,7 +20,7 @@ examples:
   bin/reproduce unet --docs docs
   bin/reproduce synthseg --data label_maps/ --scan t1.nii.gz --reference t1_labels.nii.gz
   bin/reproduce heldout_contrast --data label_maps/
-  bin/reproduce genseg_digits --data mnist/ --parts simple,hard,large
+  bin/reproduce genseg_digits --data mnist/ --parts hard
 """
 
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         "--parts",
         type=lambda text: tuple(text.split(",")),
         default=(),
-        help="parts to run, where there are some to choose from (genseg_digits: simple,hard,large)",
+        help="parts to run, where there are some to choose from (genseg_digits: simple,hard)",
     )
     options = parser.parse_args(arguments)
     if options.docs and options.output:

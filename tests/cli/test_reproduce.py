@@ -51,12 +51,12 @@ def test_parts_are_those_that_an_experiment_offers(tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(genseg_digits, "reproduce", fake)
     folders = ("--workdir", str(tmp_path / "w"))
-    assert reproduce.main(["genseg_digits", "--parts", "hard,large", *folders]) == 0
-    assert seen[0].parts == ("hard", "large")
+    assert reproduce.main(["genseg_digits", "--parts", "hard,simple", *folders]) == 0
+    assert seen[0].parts == ("hard", "simple")
     written = json.loads((tmp_path / "w" / "record" / "genseg_digits.json").read_text())
-    assert written["command"] == "bin/reproduce genseg_digits --parts hard,large"
+    assert written["command"] == "bin/reproduce genseg_digits --parts hard,simple"
     for arguments, told in (
-        (["genseg_digits", "--parts", "huge"], "it has simple, hard, large"),
+        (["genseg_digits", "--parts", "huge"], "it has simple, hard"),
         (["heldout_contrast", "--parts", "large"], "none to choose from"),
         (["unet", "--docs", "docs", "--output", "out"], "give one"),
     ):

@@ -14,7 +14,7 @@ from jaxmedgen.data.phantoms.lesion_images import LesionImages
 from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source, in_memory
 from jaxmedgen.experiments import genseg_arm
 from jaxmedgen.experiments.mine_toy import estimated_information, exact_information
-from jaxmedgen.experiments.reproductions import genseg_digits
+from jaxmedgen.experiments.reproductions import genseg_digits, genseg_digits_large
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.reproductions.translation import digits, hemispheres
 from jaxmedgen.experiments.translation_scores import area_under_curve, score_digits
@@ -137,7 +137,7 @@ def test_a_part_on_hemispheres_of_phantoms(tmp_path):
     assert image.shape == (9 * 66 - 2, count * 34 - 2, 3)
 
 
-def test_the_largest_task_is_run_if_it_is_asked_for(tmp_path, monkeypatch):
+def test_the_largest_task_is_a_reproduction_of_its_own(tmp_path, monkeypatch):
     """Every task trains the talk's arms; the order of their scores is the claim."""
     asked = []
 
@@ -153,8 +153,9 @@ def test_the_largest_task_is_run_if_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(digits, "picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
     found = genseg_digits.reproduce(Options(tmp_path))
     assert set(asked) == {"simple", "hard"}
+    assert list(next(iter(found.published.values()))) == ["48x48 simple", "48x48 hard"]
     asked.clear()
-    found = genseg_digits.reproduce(Options(tmp_path, data="mnist", parts=("large",)))
+    found = genseg_digits_large.reproduce(Options(tmp_path, data="mnist"))
     assert asked == ["large"] * 3 and list(found.pictures) == ["large"]
     assert [claim.holds for claim in found.claims] == [False, True]
     assert "| autoencoder | 0.600 |  |" in found.table and "real digits" in found.table
@@ -165,13 +166,13 @@ def test_the_published_task_of_128_has_its_data(tmp_path, monkeypatch):
     for available, train, test in ((70_000, 59_500, 10_000), (10_000, 8000, 1000)):
         found = (None, np.zeros(available))
         monkeypatch.setattr(digits, "read_digits", lambda _, found=found: found)
-        asked = Options(tmp_path, data="mnist", parts=("large",))
+        asked = Options(tmp_path, data="mnist")
         data = digits.configured(asked, "gpu", "large", "autoencoder", 0).data
         assert (data.train, data.validation, data.test) == (train, 500, test)
     small = digits.configured(asked, "cpu", "large", "autoencoder", 0)
     assert (small.data.train, small.data.test, small.steps) == (4000, 1000, 1200)
     assert small.baseline.segmentation == 1.0
-    asked = Options(tmp_path, data="mnist", parts=("large",))
+    asked = Options(tmp_path, data="mnist")
     config = digits.configured(asked, "gpu", "large", "autoencoder", 0)
     assert config.data.shape == (128, 128) and config.data.folder == "mnist"
     assert config.baseline.segmentation == 0.01

@@ -1,1 +1,1 @@
-"""Parts of ``bin/reproduce gcnn_unet`` and ``gcnn_pose``: poses, sizes, textures, small sets."""
+"""What ``bin/reproduce gcnn_unet``, ``_pose``, ``_textures`` and ``_truncated`` run."""

@@ -60,7 +60,7 @@ def _run(options: Options, arm: str, seed: int) -> dict[str, float]:
     if path.exists():
         return json.loads(path.read_text())
     started = time.perf_counter()
-    own = {"seed": str(seed), "data.seed": str(seed), "steps": "100"}
+    own = {"seed": str(seed), "data.seed": str(seed)}
     config = load_config(f"lri:cpu,{ARMS[arm][1]}", {**own, **options.overrides})
     model = trained_model(
         options, f"textures/{arm}/seed{seed}", config, title=f"{arm}, seed {seed}"

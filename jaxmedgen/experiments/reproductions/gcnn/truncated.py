@@ -15,7 +15,7 @@ from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.report.figures import budget_picture
 from jaxmedgen.report.results import AblationResults
 
-BUDGETS = (2, 8)
+BUDGETS = (2, 4, 8, 16)
 SEEDS = 3
 STEPS = 300
 WIDE = {"head_features": 8}
@@ -28,9 +28,14 @@ ARMS = {
     "c4-features": network("C4, as many feature maps, the talk's head", "c4_features"),
     "c4-features-wide": network("the same, 8 features pooled", "c4_features", **WIDE),
     "c4-parameters": network("C4, as many parameters, 8 features", "c4_parameters", **WIDE),
+    "c4-axis0": network("C4 about the first axis, as many parameters", "c4_axis0", **WIDE),
+    "c4-axis1": network("C4 about the second axis, as many parameters", "c4_axis1", **WIDE),
     "v-parameters": network("V, as many parameters, 8 features", "v", **WIDE),
     "d4-parameters": network("D4, about as many parameters, 8 features", "d4", **WIDE),
+    "t-parameters": network("T, about as many parameters, 8 features", "t", **WIDE),
     "o-features": network("O, one filter an element, 8 features", "o_features", **WIDE),
+    "o-parameters": network("O, about as many parameters, 8 features", "o", **WIDE),
+    "oh-parameters": network("Oh, about as many parameters, 8 features", "oh", **WIDE),
     "steerable": network(
         "irreps of SO(3), 15 channels", "steerable", multiplicity=1, kernel_size=3
     ),

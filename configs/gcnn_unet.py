@@ -18,11 +18,13 @@ Sizes:
     gpu  patches of 96^3, 12 base filters, depth 4, batch 2, bf16, 75000 steps
     pod  the same at batch 64, rematerialised, the depth axis split over 2 devices, 2400 steps
 
-Arms: baseline (no symmetry); c4_features, c4_parameters, c4_filters (C4 with as many feature
-channels, parameters, filters as the baseline); c4_axis0, c4_axis1, c4_axis2 (C4 about another
-axis); d4, v, t, o, oh (matched parameters); o_features; baseline_rotation and baseline_average (the
-baseline with random turns in training, and averaged over turns in prediction; `group=` says which);
-baseline_generic (the baseline with nnU-Net's augmentation); steerable (the irrep U-Net).
+Arms: baseline (no symmetry); baseline_wide (twice as many filters: the feature maps of
+c4_parameters, four times its parameters); c4_features, c4_parameters, c4_filters (C4 with as many
+feature channels, parameters, filters as the baseline); c4_axis0, c4_axis1, c4_axis2 (C4 about
+another axis); d4, v, t, o, oh (matched parameters); o_features; baseline_rotation and
+baseline_average (the baseline with random turns in training, and averaged over turns in prediction;
+`group=` says which); baseline_generic (the baseline with nnU-Net's augmentation); steerable (the
+irrep U-Net).
 """
 
 from ml_collections import ConfigDict
@@ -33,6 +35,7 @@ from jaxmedgen.configuration import load_config, parse_argument
 NETWORKS = {
     "o": ("O", -1, "parameters"),
     "baseline": ("trivial", -1, "filters"),
+    "baseline_wide": ("trivial", -1, "filters"),
     "baseline_rotation": ("trivial", -1, "filters"),
     "baseline_average": ("trivial", -1, "filters"),
     "baseline_generic": ("trivial", -1, "filters"),
@@ -117,7 +120,7 @@ def _network(arm: str, size: str) -> ConfigDict:
             "base_filters": 12 if large else 8,  # of the baseline
             "matched": matched,  # features | parameters | filters, what equals the baseline's
             "depth": 4 if large else 2,
-            "c_factor": 1.0,
+            "c_factor": 4.0 if arm == "baseline_wide" else 1.0,
             "out_act": "softmax",
             "kernel_reg": 1e-6,
             "LReLU_alpha": 0.01,

@@ -172,6 +172,11 @@ ARMS: dict[str, Arm] = {
         "scans as they are, U-Net equivariant under the cube's turns", "o", "gunet"
     ),
     "gunet": network_arm("scans as they are, the group U-Net without symmetry", "baseline"),
+    "gunet-wide": network_arm(
+        "the same with as many feature maps as c4, four times its parameters",
+        "baseline_wide",
+        "gunet",
+    ),
     "gunet-turned": network_arm(
         "quarter turns, the U-Net without symmetry", "baseline_rotation", "gunet"
     ),

@@ -18,6 +18,10 @@ GAINS = {
     "c4": 0.0,
     "gunet-c4-features": -0.05,
     "gunet-d4": -0.2,
+    "gunet-wide": 0.04,
+    "gunet+nnunet3d": 0.1,
+    "gunet-wide+nnunet3d": 0.3,
+    "c4+nnunet3d": 0.25,
 }
 
 
@@ -37,11 +41,14 @@ def test_questions_are_answered_by_the_scores():
     expected = {
         "best symmetric network (c4) over gunet": (0.1, True),
         "best symmetric network (c4) over gunet-turned, turns in training": (-0.02, False),
+        "best symmetric network (c4) over gunet-wide": (-0.04, False),
         "best learned deformation (itvae-naive) over none": (0.05, True),
         "best learned deformation (itvae-naive) over random ones (deformation)": (-0.15, False),
         "what c4 adds less what itvae-naive adds": (0.05, True),
         "itvae-mixed+nnunet3d over nnunet3d alone": (0.01, True),
         "paddit+nnunet3d over nnunet3d alone": (-0.01, False),
+        "c4+nnunet3d over gunet+nnunet3d": (0.15, True),
+        "c4+nnunet3d over gunet-wide+nnunet3d": (-0.05, False),
         "gain of c4 over gunet, tests of pose less those of intensity": (0.03, True),
     }
     assert set(answers) == set(expected)
@@ -53,4 +60,4 @@ def test_questions_are_answered_by_the_scores():
 def test_every_arm_is_one_of_the_study():
     chosen = select_arms(claims.ARMS)
     assert tuple(chosen) == claims.ARMS
-    assert all(chosen[arm].control == claims.PLAIN for arm in (*claims.SYMMETRIC, claims.TURNED))
+    assert all(chosen[arm].control == claims.PLAIN for arm in claims.NETWORKS[1:])

@@ -174,6 +174,7 @@ def exchanged(name, labelled, tmp_path, **overrides):
         ("c4", 4, 4),
         ("octahedral", 24, 2),
         ("gunet", 1, 8),
+        ("gunet-wide", 1, 8),
         ("gunet-turned", 1, 8),
         ("gunet-averaged", 1, 8),
         ("gunet-c4-features", 4, 2),
@@ -187,6 +188,8 @@ def test_study_arms_exchange_the_network(name, order, filters, tmp_path):
     system = exchanged(name, labelled, tmp_path)
     net = system.net
     assert (net.group.order, net.filters, net.depth, net.norm) == (order, filters, 2, "instance")
+    maps = order * filters * np.sqrt(net.c_factor)
+    assert maps == {"c4": 16, "gunet-wide": 16}.get(name, maps) and (name != "gunet" or maps == 8)
     # Every head sees as many features as the plain network's does.
     assert net.head_features == (8 if order > 1 else 0)
     quarter = point_group("C4")

@@ -5,7 +5,8 @@ The question behind group U-Nets, IT-VAE and PADDIT, on one task: six labelled i
 bias field, or in both. Networks that are equivariant under quarter turns (and flips) are compared
 with the same network without the symmetry, learned and random deformations with none, and both
 kinds with each other by what they add to their own control: the networks are two architectures.
-Learned deformations are also joined with a policy that costs nothing.
+Both kinds are also joined with a policy that costs nothing, and a plain network that is as wide as
+the symmetric one tells what its width is worth.
 """
 
 import numpy as np
@@ -24,10 +25,13 @@ from jaxmedgen.report.results import AblationResults, score_matrix
 SYMMETRIC = ("c4", "gunet-c4-features", "gunet-d4")
 PLAIN = "gunet"
 TURNED = "gunet-turned"
+WIDE = "gunet-wide"
 LEARNED = ("itvae-naive", "itvae-mixed", "paddit")
 RANDOM = "deformation"
 JOINED = tuple(f"{arm}+{POLICY}" for arm in ("itvae-mixed", "paddit"))
-ARMS = ("none", RANDOM, POLICY, *LEARNED, *JOINED, PLAIN, TURNED, *SYMMETRIC)
+NETWORKS = (PLAIN, TURNED, WIDE, *SYMMETRIC)
+JOINED_NETWORKS = tuple(f"{arm}+{POLICY}" for arm in (PLAIN, WIDE, "c4"))
+ARMS = ("none", RANDOM, POLICY, *LEARNED, *JOINED, *NETWORKS, *JOINED_NETWORKS)
 NOTES = (
     "No published figure: the talk asks the question and leaves it open. Claims are questions; the "
     "best arm of a kind is chosen by the same test images that it is then judged by.",
@@ -58,11 +62,15 @@ def questions(results: AblationResults) -> tuple[Claim, ...]:
                  gain(results, symmetric, PLAIN)),
         positive(f"best symmetric network ({symmetric}) over {TURNED}, turns in training",
                  gain(results, symmetric, TURNED)),
+        positive(f"best symmetric network ({symmetric}) over {WIDE}",
+                 gain(results, symmetric, WIDE)),
         positive(f"best learned deformation ({learned}) over none", gain(results, learned, "none")),
         positive(f"best learned deformation ({learned}) over random ones ({RANDOM})",
                  gain(results, learned, RANDOM)),
         positive(f"what {symmetric} adds less what {learned} adds", paired_difference(*added)),
         *(positive(f"{arm} over {POLICY} alone", gain(results, arm, POLICY)) for arm in JOINED),
+        *(positive(f"c4+{POLICY} over {arm}", gain(results, f"c4+{POLICY}", arm))
+          for arm in JOINED_NETWORKS[:-1]),
         _pose(results, symmetric),
     )  # fmt: skip
 

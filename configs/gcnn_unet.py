@@ -15,8 +15,9 @@ without the symmetry do not survive. `bin/train --data` takes a folder of scans 
 Sizes:
     cpu  8 volumes of 24^3, 8 base filters, depth 2, batch 4, 300 steps; a minute or two on a core,
          10 for `o`
-    gpu  patches of 96^3, 12 base filters, depth 4, batch 2, bf16, 75000 steps
-    pod  the same at batch 64, rematerialised, the depth axis split over 2 devices, 2400 steps
+    gpu  patches of 96^3, 12 base filters, depth 4, batch 2, bf16, 37500 steps: 300 epochs of 250
+         patches
+    pod  the same at batch 64, rematerialised, the depth axis split over 2 devices, 1200 steps
 
 Arms: baseline (no symmetry); baseline_wide (twice as many filters: the feature maps of
 c4_parameters, four times its parameters); c4_features, c4_parameters, c4_filters (C4 with as many
@@ -62,7 +63,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config = load_config(f"unet:{size},arm=none").unlock()
     config.system = "jaxmedgen.systems.segmentation.gcnn_unet"
     config.update(
-        steps={"cpu": 300, "gpu": 75000, "pod": 2400}[size],
+        steps={"cpu": 300, "gpu": 37500, "pod": 1200}[size],
         batch_size={"cpu": 4, "gpu": 2, "pod": 64}[size],
         eval_every=1000 if large else 100,
         checkpoint_every=1000 if large else 100,

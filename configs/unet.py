@@ -85,6 +85,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "augment": {
                 "preset": "light" if synthesis else arm,  # augment/presets.py; a+b joins two
                 "background": None,  # value around skull-stripped heads, which keep it
+                "swap_labels": None,  # pairs that a flip exchanges; None: left and right in names
                 "geodesic_energy": (),  # of the geodesic presets: (low, high) in mm^2; (): by RMS
                 "ramp": 0.0,  # part of the steps over which augmentation sets in
                 "synthesis_probability": 0.5 if synthesis else 0.0,

@@ -41,6 +41,7 @@ from jaxmedgen.augment.draws import Draw
 from jaxmedgen.augment.intensity import Intensity
 from jaxmedgen.augment.mixing import Cutmix, Mixing, Mixup
 from jaxmedgen.augment.policy import Augmentation
+from jaxmedgen.augment.sides import swapped_labels
 from jaxmedgen.augment.spatial import Spatial
 from jaxmedgen.nets.moment_exchange import MomentExchange
 
@@ -241,23 +242,30 @@ def _with_energy(name: str, policy: Augmentation, energy: Sequence[float | int])
 
 
 def configured(
-    settings: Any, spacing: Sequence[float | int], classes: int, *, name: str | None = None
+    settings: Any,
+    spacing: Sequence[float | int],
+    class_names: Sequence[str],
+    *,
+    name: str | None = None,
+    merged: bool = False,
 ) -> Augmentation:
     """The policy of a configuration's group ``augment``.
 
     Args:
-        settings: the group; reads `preset`, `background` and `geodesic_energy`.
+        settings: the group; reads `preset`, `background`, `geodesic_energy` and `swap_labels`.
         spacing: voxel size in mm.
-        classes: number of classes.
+        class_names: of the classes; left and right change places with a flip.
+        merged: whether these are unions of label values (``data.target_of``).
         name: in place of ``settings.preset``.
 
     Raises:
-        ValueError: see `preset`.
+        ValueError: see `preset` and `swapped_labels`.
     """
     return preset(
         name or settings.preset,
         spacing,
-        classes=classes,
+        classes=len(class_names),
+        swap_labels=swapped_labels(settings, class_names, merged=merged),
         background=settings.get("background"),
         geodesic_energy=settings.get("geodesic_energy"),
     )

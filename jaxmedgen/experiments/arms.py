@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxmedgen.augment.presets import NAMES, preset
 from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments.arm import Arm, ArmInputs, ArmTraining, joined_arm
@@ -49,7 +51,7 @@ def synthesis_arm(inputs: ArmInputs) -> ArmTraining:
     )
 
 
-_IN_THE_PLANE = {"trivial": "p1", "V": "p2", "C4": "p4", "O": "p4", "D4": "p4m"}
+_IN_THE_PLANE = {"trivial": "p1", "V": "p2", "C4": "p4", "D4": "p4m"}
 
 
 def network_arm(description: str, name: str, control: str = "") -> Arm:
@@ -70,7 +72,14 @@ def network_arm(description: str, name: str, control: str = "") -> Arm:
             net["base_filters"] = old.features[0]
             net["head_features"] = 0 if net["group"] == "trivial" else old.features[0]
             net |= {key: old[key] for key in ("norm", "dtype", "remat", "dropout")}
+        if net["kind"] == "group" and not flat:
+            net["axis"] = _slice_axis(inputs.labelled.info.spacing)
         if flat:
+            if net.get("group") == "O":
+                raise ValueError(
+                    "the cube's turns are those of volumes: for images take c4, or gunet-d4 with "
+                    "its flips"
+                )
             groups = {key: net[key] for key in ("group", "average_over") if net.get(key)}
             net |= {key: _IN_THE_PLANE[group] for key, group in groups.items()}
             turned = turned and _IN_THE_PLANE[turned]
@@ -79,6 +88,15 @@ def network_arm(description: str, name: str, control: str = "") -> Arm:
         return ArmTraining({"system": config.system, "net": net, **settings})
 
     return Arm(description, prepare, joins="network", control=control, quick=True)
+
+
+def _slice_axis(spacing: Sequence[float]) -> int:
+    """The axis across slices: that whose voxel size is unlike the others', else the last."""
+    for axis, size in enumerate(spacing):
+        first, second = (other for i, other in enumerate(spacing) if i != axis)
+        if np.isclose(first, second, rtol=1e-3) and not np.isclose(size, first, rtol=1e-3):
+            return axis
+    return -1
 
 
 ARMS: dict[str, Arm] = {

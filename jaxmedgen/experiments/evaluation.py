@@ -1,7 +1,7 @@
 """Whole-volume prediction and scoring of a system that can segment."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -72,6 +72,7 @@ class Predictor:
         patch_size: tuple[int, ...] | None = None,
         overlap: float = 0.5,
         multiple: int = 1,
+        mirrored: Sequence[int] = (),
     ) -> None:
         """Compiles lazily, at the first volume.
 
@@ -80,9 +81,12 @@ class Predictor:
             patch_size: window of the sliding-window inference; None takes the volume whole.
             overlap: share by which neighbouring windows overlap.
             multiple: whole volumes are padded to a multiple of this many voxels.
+            mirrored: class whose channel of a mirrored prediction takes each place, where classes
+                stand for sides.
         """
         self._predict = jax.jit(system.predict)
         self._patch_size, self._overlap, self._multiple = patch_size, overlap, multiple
+        self._mirrored = list(mirrored)
 
     def __call__(
         self,
@@ -115,7 +119,10 @@ class Predictor:
         result = np.asarray(self._run(variables, image, "mean"), np.float32)
         if flips:
             mirrored = np.asarray(self._run(variables, image[::-1].copy(), "mean"), np.float32)
-            result = mean_of_mirrored(result, mirrored[::-1], flips)
+            mirrored = mirrored[::-1]
+            if self._mirrored:
+                mirrored = mirrored[..., self._mirrored]
+            result = mean_of_mirrored(result, mirrored, flips)
         return result
 
     def _run(self, variables, image, reduce, stop=None):

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.augment.latent import LatentAugmentation, LatentMode
+from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.presets import configured
 from jaxmedgen.data.sources import ImagesOnly, Source
 from jaxmedgen.data.sources import joined as joined_sources
@@ -76,10 +77,10 @@ def train_it_vae(
     if len(seen) == 1 and mode == "mixed":
         mode = "instance"
     redraw = _appearance(system, variables) if redrawn else None
-    policy = None
+    policy = Augmentation(background=config.augment.get("background"))
     if joined:
         policy = configured(
-            config.augment, labelled.info.spacing, labelled.info.num_classes, name=joined
+            config.augment, labelled.info.spacing, labelled.info.class_names, name=joined
         )
     return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy, **settings)
 

@@ -5,6 +5,7 @@ the same samples share one model.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -98,7 +99,7 @@ def train_paddit(
             "--config.patch_size='()'"
         )
     spacing = tuple(float(s) for s in labelled.info.spacing)
-    policy = configured(config.augment, spacing, labelled.info.num_classes)
+    policy = configured(config.augment, spacing, labelled.info.class_names)
     settings = config.get("paddit", {})
     if kind == "prior":
         made = model_config(labelled, seed, kind, settings)
@@ -216,6 +217,8 @@ def generic(
 ) -> Augmentation:
     """Elastic deformations by a B-spline grid, as large as the model's samples in root mean square.
 
+    They are of the policy's grid and distribution and take the place of its own elastic ones.
+
     Args:
         model: whose size to match.
         shape: of the images.
@@ -230,11 +233,17 @@ def generic(
         return jnp.sqrt(jnp.mean(jnp.sum((u * mm) ** 2, -1)))
 
     wanted = jax.jit(lambda keys: size(model.displacement(case, keys)))(keys)
-    unit = jax.jit(
-        lambda keys: size(random_bspline_displacement(keys, shape, model.spacing, amplitude=1.0))
-    )(keys)
-    amplitude = float(wanted / unit)
     spatial = model.policy.spatial or Spatial(spacing=model.spacing)
+    made = functools.partial(
+        random_bspline_displacement,
+        shape=shape,
+        spacing=model.spacing,
+        amplitude=1.0,
+        controls=spatial.elastic_controls,
+        locked_layers=spatial.elastic_locked,
+        distribution=spatial.elastic_distribution,
+    )
+    amplitude = float(wanted / jax.jit(lambda keys: size(made(keys)))(keys))
     elastic = Draw(amplitude, amplitude, p=model.probability)
     return dataclasses.replace(model.policy, spatial=dataclasses.replace(spatial, elastic=elastic))
 

@@ -87,7 +87,7 @@ def predict_files(
     unions = parse_regions(regions, run.info.class_names) if regions else None
     cases = _cases(source, max(len(run.info.channel_names), 1))
     variables, step = run.variables(kind)
-    predict = None if target else predictor(run.system, run.config)
+    predict = None if target else predictor(run.system, run.config, run.info.class_names)
     of_labels = getattr(run.system, "images_of_labels", False)
     output.mkdir(parents=True, exist_ok=True)
     if not target:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
+from jaxmedgen.augment.sides import mirrored_classes, swapped_labels
 from jaxmedgen.configuration import ConfigError
 from jaxmedgen.data.build import Sources
 from jaxmedgen.data.pipeline import training_stream
@@ -83,10 +85,23 @@ def model_steps(config: ConfigDict, own: int) -> int:
     return config.get("model_steps", 0) or own
 
 
-def predictor(system: CanPredict, config: ConfigDict) -> Predictor:
-    """The whole-volume predictor of a configuration."""
+def predictor(system: CanPredict, config: ConfigDict, class_names: Sequence[str] = ()) -> Predictor:
+    """The whole-volume predictor of a configuration.
+
+    Args:
+        system: what predicts.
+        config: of its training.
+        class_names: of what it predicts; needed where predictions are averaged over mirroring, in
+            which left and right change places.
+    """
     window = tuple(config.patch_size) or tuple(config.data.shape) or None
-    return Predictor(system, window, multiple=size_multiple(system, config))
+    mirrored: list[int] = []
+    if class_names:
+        target_of = tuple(config.data.get("target_of", ()))
+        settings = config.get("augment", {})
+        pairs = swapped_labels(settings, class_names, merged=bool(target_of))
+        mirrored = mirrored_classes(pairs, len(class_names), target_of)
+    return Predictor(system, window, multiple=size_multiple(system, config), mirrored=mirrored)
 
 
 def size_multiple(system: System, config: ConfigDict) -> int:

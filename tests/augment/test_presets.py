@@ -12,6 +12,7 @@ from jaxmedgen.configuration import load_config
 from jaxmedgen.nets.moment_exchange import MomentExchange
 
 DRAWS = 8000
+NAMES = ("background", "left lung", "right lung")
 NEUTRAL = {"scale": 1, "brightness": 1, "contrast": 1, "low_resolution": 1, "gamma": 1}
 NEUTRAL |= {"inverted_gamma": 1, "weight": 1, "share": 1}
 
@@ -136,11 +137,23 @@ def test_what_is_no_draw():
 def test_geodesics_of_a_chosen_energy_from_a_configuration():
     settings = load_config("unet:cpu,arm=none").augment
     settings.update(preset="diffeomorphic_geodesic", geodesic_energy=(16, 64))
-    spatial = configured(settings, (2.0, 2.0, 2.0), 3).spatial
+    spatial = configured(settings, (2.0, 2.0, 2.0), NAMES).spatial
     assert (spatial.geodesic_by, spatial.geodesic) == ("energy", Draw(16, 64, p=0.5))
-    assert configured(settings, (2.0, 2.0), 3, name="geodesic").spatial.geodesic_by == "energy"
+    assert configured(settings, (2.0, 2.0), NAMES, name="geodesic").spatial.geodesic_by == "energy"
     settings.preset = "light"
     with pytest.raises(ValueError, match="'light', which shoots no geodesics"):
-        configured(settings, (2.0, 2.0, 2.0), 3)
+        configured(settings, (2.0, 2.0, 2.0), NAMES)
     with pytest.raises(ValueError, match="low first"):
         preset("geodesic", (1.0, 1.0), geodesic_energy=(3, 1))
+
+
+def test_sides_change_places_by_name_or_as_configured():
+    settings = load_config("unet:cpu,arm=none").augment
+    settings.preset = "light"
+    swapped = [configured(settings, (1.0, 1.0), n).spatial.swap_labels for n in (NAMES, "abc")]
+    assert swapped == [((1, 2),), ()]
+    settings.swap_labels = ((3, 1),)
+    assert configured(settings, (1.0, 1.0), "abcd").spatial.swap_labels == ((3, 1),)
+    settings.swap_labels = ((1, 2), (2, 3))
+    with pytest.raises(ValueError, match="each value once"):
+        configured(settings, (1.0, 1.0), "abcd")

@@ -40,7 +40,8 @@ def test_groups_on_unequal_voxels_are_named(tmp_path):
         run_study(thick, tmp_path / "work")
     assert not (tmp_path / "work").exists()
     check_arms(study(["none", "octahedral"]))
-    check_arms(study(["none", "c4"], (1.0, 1.0, 4.0)))  # turns within the plane
+    for spacing in ((1.0, 1.0, 4.0), (4.0, 1.0, 1.0)):  # turns within the plane of slices
+        check_arms(study(["none", "c4", "gunet-turned", "gunet-averaged"], spacing))
 
 
 @pytest.mark.parametrize("arm", ["itvae-mixed", "paddit+classic", "genseg"])

@@ -24,7 +24,7 @@ def result(holds):
         seeds=3,
         seconds=61.0,
         claims=(claim,),
-        published={"a": 0.3},
+        published={"Doe 2020": {"a": 0.3, "b": [1, 2]}, "figure": "curves only"},
         table="| x |\n|---|\n| 1 |",
         pictures={"view": np.zeros((4, 4, 3), np.uint8)},
         notes=("A note.",),
@@ -49,7 +49,13 @@ def test_the_list_keeps_claims_that_failed(tmp_path):
     collect(tmp_path / "results", tmp_path / "results.md")
     lines = (tmp_path / "results.md").read_text().splitlines()
     assert sum("a beats b" in line for line in lines) == 2
-    assert any("results/two.md" in line and "**no**" in line for line in lines)
+    assert lines.index("## one") < lines.index("## two")
+    assert "| [one](#one) | 1 of 1 |" in lines and "| [two](#two) | 0 of 1 |" in lines
+    claim = "| a beats b | >= 0.1 | 0.050 [0.010, 0.300] | **no** |"
+    assert lines.index(claim) > lines.index("## two")
+    assert sum(line.startswith("`bin/reproduce two`, 3 seeds, 20") for line in lines) == 1
+    figures = ["- Doe 2020", "  - a: 0.3", "  - b: 1, 2", "- figure: curves only"]
+    assert lines[-4:] == figures
 
 
 def test_pages_show_the_thresholds_of_the_last_record(tmp_path):

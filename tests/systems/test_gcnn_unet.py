@@ -69,6 +69,11 @@ def test_voxels_that_do_not_fit_are_refused():
             build(arm, thick)
     for arm in ("c4_parameters", "d4", "v", "steerable"):
         build(arm, thick)
+    # The axis is that of turns in training and in prediction, too.
+    thick, about = dataclasses.replace(INFO, spacing=(3.0, 1.0, 1.0)), {"net.axis": "0"}
+    first = point_group("C4", axis=0)
+    assert build("baseline_rotation,group=C4", thick, **about).rotation.group == first
+    assert build("baseline_average,group=C4", thick, **about).average_over == first
     flat = dataclasses.replace(INFO, spacing=(1.0, 1.0))
     with pytest.raises(ValueError, match="p1, p2, p4"):
         build("o", flat)
@@ -97,13 +102,23 @@ def test_parity_over_devices_with_dropout_turns_and_smoothing():
     assert one[-1]["loss"] < one[0]["loss"]
 
 
+def drawn_for(shapes, rng):
+    """Kernels of either sign, scales and variances above zero."""
+
+    def drawn(leaf):
+        values = rng.normal(0, 0.4, leaf.shape) if leaf.ndim > 1 else rng.uniform(size=leaf.shape)
+        return jnp.asarray(values, jnp.float32)
+
+    return jax.tree.map(drawn, shapes)
+
+
 def test_predictions_with_dropout_commute_with_the_group():
     system = build("v", **{"net.val_samples": "2", "net.dropout": "0.3", "net.depth": "0"})
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 6, 6, 6, 1)), jnp.float32)
-    shapes = jax.eval_shape(system.net.init, jax.random.key(0), x)
-    random = jax.tree.map(lambda s: jnp.asarray(rng.uniform(size=s.shape), jnp.float32), shapes)
+    random = drawn_for(jax.eval_shape(system.net.init, jax.random.key(0), x), rng)
     predict = jax.jit(lambda x: system.predict({"segmenter": random}, x))
+    assert np.asarray(predict(x)).std((0, 1, 2, 3)).min() > 0.02, "saturated outputs tell nothing"
     assert equivariance_errors(predict, x, system.net.group).max() < 1e-4
     # No sample depends on its place in the batch.
     np.testing.assert_allclose(predict(x[::-1])[::-1], predict(x), atol=1e-5)
@@ -116,13 +131,7 @@ def test_a_plain_network_is_averaged_over_turned_images_in_logits_or_probabiliti
     settings = {"net.average_over": "D4", "net.depth": "0", "net.val_samples": str(passes)}
     settings |= {"net.dropout": "0.3" if passes > 1 else "0.0"}
     plain = build("baseline", **settings | {"net.average_over": ""})
-    shapes = jax.eval_shape(plain.net.init, jax.random.key(0), x)
-
-    def drawn(leaf):  # kernels of either sign, scales and variances above zero
-        values = rng.normal(0, 0.4, leaf.shape) if leaf.ndim > 1 else rng.uniform(size=leaf.shape)
-        return jnp.asarray(values, jnp.float32)
-
-    random = jax.tree.map(drawn, shapes)
+    random = drawn_for(jax.eval_shape(plain.net.init, jax.random.key(0), x), rng)
     turns = point_group("D4").matrices
     turned = [plain.predict({"segmenter": random}, act_on_image(x, m)) for m in turns]
     turned = np.stack([act_on_image(y, m.T) for y, m in zip(turned, turns)]).astype(np.float64)
@@ -154,6 +163,8 @@ def test_constructor_blocks_become_transforms():
     assert blocks(transform_params=(True, "elastic")).spatial.elastic.high == 7.5
     with pytest.raises(ValueError, match="affine"):
         blocks(transform_params=(True, "shake"))
+    around = {"augment.background": "0.0", "net.rotation_params": "(True, 40)"}
+    assert build("c4_parameters", **around).blocks.background == 0
 
 
 def exchanged(name, labelled, tmp_path, **overrides):
@@ -206,6 +217,8 @@ def test_study_arms_take_the_groups_of_the_plane_for_images(tmp_path):
     turned = exchanged("gunet-turned", labelled, tmp_path)
     assert turned.rotation.group == point_group("p4")
     assert exchanged("gunet-averaged", labelled, tmp_path).average_over == point_group("p4")
+    with pytest.raises(ValueError, match="take c4, or gunet-d4"):
+        exchanged("octahedral", labelled, tmp_path)
     with pytest.raises(ValueError, match="steerable networks are 3D"):
         exchanged("steerable", labelled, tmp_path)
     solid = build_sources(load_config("gcnn_unet:cpu", TINY).data).train

@@ -182,7 +182,7 @@ def _markdown(result: Reproduction, name: str, content: Mapping[str, Any]) -> st
     if result.table:
         lines += ["", result.table.strip()]
     if result.published:
-        lines += ["", f"Published: {json.dumps(dict(result.published))}"]
+        lines += ["", "Published:", "", *_bullets(result.published)]
     for note in result.notes:
         lines += ["", note]
     for picture in result.pictures:
@@ -229,7 +229,12 @@ def _measured(value: float, interval: Sequence[float] | None) -> str:
 
 
 def collect(folder: pathlib.Path, page: pathlib.Path) -> None:
-    """Writes `page` (``docs/results.md``): one line a claim over all results of `folder`."""
+    """Writes `page` (``docs/results.md``): every claim of all results of `folder`.
+
+    First how many of each experiment hold, then a section an experiment: the command, seeds and
+    date, one line a claim, published figures.
+    """
+    contents = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     lines = [
         "# Results",
         "",
@@ -240,15 +245,39 @@ def collect(folder: pathlib.Path, page: pathlib.Path) -> None:
         "with thresholds that were set before anything was run. A revision that ends in `-dirty`",
         "had changes that were committed later.",
         "",
-        "| experiment | claim | expected | measured | holds |",
-        "|---|---|---|---|---|",
+        "| experiment | claims that hold |",
+        "|---|---|",
     ]
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text())
+    for name, content in contents.items():
+        hold = sum(claim["holds"] for claim in content["claims"])
+        lines.append(f"| [{name}](#{name}) | {hold} of {len(content['claims'])} |")
+    for name, content in contents.items():
+        seeds = f"{content['seeds']} seed" + ("s" if content["seeds"] != 1 else "")
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"`{content['command']}`, {seeds}, {content['date']}: [its page](results/{name}.md)",
+            "",
+            "| claim | expected | measured | holds |",
+            "|---|---|---|---|",
+        ]
         for claim in content["claims"]:
             shown = _measured(claim["measured"], claim["interval"])
-            lines.append(
-                f"| [{path.stem}](results/{path.stem}.md) | {claim['name']} | {claim['expected']} "
-                f"| {shown} | {'yes' if claim['holds'] else '**no**'} |"
-            )
+            holds = "yes" if claim["holds"] else "**no**"
+            lines.append(f"| {claim['name']} | {claim['expected']} | {shown} | {holds} |")
+        if content["published"]:
+            lines += ["", "Published:", "", *_bullets(content["published"])]
     page.write_text("\n".join(lines) + "\n")
+
+
+def _bullets(figures: Mapping[str, Any], indent: str = "") -> list[str]:
+    """Nested figures as a nested list."""
+    lines = []
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}- {name}", *_bullets(value, indent + "  ")]
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            lines.append(f"{indent}- {name}: {shown}")
+    return lines

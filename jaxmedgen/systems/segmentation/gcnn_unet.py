@@ -228,7 +228,9 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
     if not info.channel_names:
         raise ValueError("the data set has label maps but no images: give images to segment")
     net = _network(config, info)
-    policy = configured(config.augment, info.spacing, info.num_classes)
+    policy = configured(
+        config.augment, info.spacing, info.class_names, merged=bool(config.data.target_of)
+    )
     if policy.moment_exchange is not None or policy.feature_mixup is not None:
         raise ValueError(
             f"augment.preset={config.augment.preset!r} mixes features, which group networks do not "
@@ -244,6 +246,10 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
             f"ignore_label={ignore_label} needs hard labels: switch label smoothing and mixup off"
         )
     rotation, average = config.augment.get("group"), config.net.average_over
+    axis = config.net.get("axis", -1)
+    blocks = network_blocks(net, info.spacing) if isinstance(net, GroupUNet3D) else None
+    if blocks is not None:
+        blocks = dataclasses.replace(blocks, background=policy.background)
     average_of = config.net.get("average_of", "logits")
     if average_of not in ("logits", "probabilities"):
         raise ValueError(f"net.average_of='{average_of}': choose logits or probabilities")
@@ -251,9 +257,9 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
         net=net,
         settings=player_settings(config.optimizer, config.steps),
         augmentation=policy,
-        blocks=network_blocks(net, info.spacing) if isinstance(net, GroupUNet3D) else None,
-        rotation=GroupRotation(fitting_group(rotation, info.spacing)) if rotation else None,
-        average_over=fitting_group(average, info.spacing) if average else None,
+        blocks=blocks,
+        rotation=GroupRotation(fitting_group(rotation, info.spacing, axis)) if rotation else None,
+        average_over=fitting_group(average, info.spacing, axis) if average else None,
         average_of=average_of,
         channels=len(info.channel_names),
         kernel_reg=getattr(net, "kernel_reg", 1e-6),

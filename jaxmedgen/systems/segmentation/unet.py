@@ -215,7 +215,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
     net = dict(config.net)
     if isinstance(net.get("dtype"), str):
         net["dtype"] = jnp.dtype(net["dtype"])
-    policy = configured(config.augment, info.spacing, info.num_classes)
+    policy = configured(config.augment, info.spacing, info.class_names, merged=bool(target_of))
     ignore_label = None if config.ignore_label < 0 else config.ignore_label
     soft = policy.feature_mixup is not None or (policy.mixing is not None and policy.mixing.soft)
     if soft and ignore_label is not None:

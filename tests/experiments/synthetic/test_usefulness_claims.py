@@ -2,8 +2,12 @@
 
 import pytest
 
+from jaxmedgen.configuration import load_config
+from jaxmedgen.experiments.reproductions import synthetic_data_trained
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.reproductions.synthetic import parts, usefulness
+from jaxmedgen.experiments.synthetic.generator_sources import ready
+from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
 from tests.experiments.made_up import study
 
 VENDORS, DISEASES = "ABCD", ("NOR", "DCM", "HCM", "RV")
@@ -102,3 +106,21 @@ def test_the_worst_disease_may_be_another_one_afterwards(reproduce):
     gain = claims["worst disease's Dice gained by pathology synthesis (interval: HCM)"]
     assert gain.measured == pytest.approx(0.05) and gain.holds
     assert not claims["healthy hearts' Dice gained by pathology synthesis"].holds
+
+
+def test_a_trained_generator_takes_the_place_of_the_oracle(tmp_path, monkeypatch):
+    trained, asked = synthetic_data_trained.GENERATOR, []
+
+    def trained_on(name, styles, *, steps):
+        asked.append((name, sorted(styles), steps))
+        return ready(OracleGenerator(name="learnt"))
+
+    monkeypatch.setattr(parts, "trained_on", trained_on)
+    chosen = {"experiment__ratios": "(5,)"}
+    oracle = parts.setting(Options(tmp_path), "augmentation", **chosen)
+    assert not asked and oracle.generator(oracle.pool, tmp_path, 0).name == "oracle"
+    made = parts.setting(Options(tmp_path), "augmentation", trained, **chosen)
+    assert made.config == oracle.config
+    assert made.generator(made.pool, tmp_path, 0).name == "learnt"
+    assert asked == [(trained.config, list(VENDORS), trained.steps)]
+    assert 0 < trained.steps <= load_config(trained.config).steps

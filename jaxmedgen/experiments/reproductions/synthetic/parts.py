@@ -7,7 +7,8 @@ import numpy as np
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments.reproductions.record import Claim, Options
-from jaxmedgen.experiments.synthetic.running import run_experiment, setting_of
+from jaxmedgen.experiments.synthetic.generator_sources import trained_on
+from jaxmedgen.experiments.synthetic.running import run_experiment, setting_of, style_bank
 from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
 from jaxmedgen.metrics.statistics import PairedDifference, holm, paired_difference, wilcoxon_test
@@ -18,8 +19,23 @@ from jaxmedgen.report.results import AblationResults, save_results, score_matrix
 SEEDS = 3
 
 
-def setting(options: Options, experiment: str, **own: str) -> Setting:
-    """An experiment of `configs/synthetic_data_evaluation.py` with the oracle.
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A generator that is trained on the subjects which each arm may see.
+
+    Attributes:
+        config: its configuration, ``NAME:SIZE,arm=...``.
+        steps: of its training.
+    """
+
+    config: str
+    steps: int
+
+
+def setting(
+    options: Options, experiment: str, generator: Trained | None = None, **own: str
+) -> Setting:
+    """An experiment of `configs/synthetic_data_evaluation.py` with the oracle, or a generator.
 
     Keys of `own` have two underscores for the dot: ``experiment__ratios="(5,)"``.
     """
@@ -27,7 +43,11 @@ def setting(options: Options, experiment: str, **own: str) -> Setting:
     config = load_config(
         f"synthetic_data_evaluation:cpu,experiment={experiment}", {**changes, **options.overrides}
     )
-    return setting_of(config, "oracle")
+    made = setting_of(config, "oracle")
+    if generator is None:
+        return made
+    learnt = trained_on(generator.config, style_bank(config), steps=generator.steps)
+    return dataclasses.replace(made, generator=learnt)
 
 
 def run(

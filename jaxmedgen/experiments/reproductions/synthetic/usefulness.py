@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.experiments.reproductions.synthetic.parts import (
+    Trained,
     at_least,
     difference,
     run,
@@ -20,9 +21,9 @@ from jaxmedgen.metrics.statistics import mean_interval, seed_mean
 DISEASES = ("NOR", "DCM", "HCM", "RV")
 
 
-def augmentation(options: Options) -> Part:
+def augmentation(options: Options, generator: Trained | None = None) -> Part:
     """Eight real subjects of vendor A; vendor C is never seen, in no style either."""
-    made = setting(options, "augmentation", experiment__ratios="(5,)")
+    made = setting(options, "augmentation", generator, experiment__ratios="(5,)")
     mixed = "real+synthetic 1:5"
     left_out = (f"{mixed}, own style", f"{mixed}, half real")
     results = run(
@@ -62,9 +63,9 @@ def augmentation(options: Options) -> Part:
     )
 
 
-def reduction(options: Options) -> Part:
+def reduction(options: Options, generator: Trained | None = None) -> Part:
     """All 40 real subjects of vendors A and B, a fifth of them, and none."""
-    made = setting(options, "reduction", experiment__fractions="(1.0, 0.2)")
+    made = setting(options, "reduction", generator, experiment__fractions="(1.0, 0.2)")
     results = run(
         options, made, "reduction", lambda n: "200 %" not in n, "40 hearts, vendors A and B"
     )
@@ -103,17 +104,17 @@ def reduction(options: Options) -> Part:
     )
     note = (
         f"Retention with label maps of the same 8 subjects only (honest): {honest:.3f}; with 20 % "
-        f"real alone: {alone:.3f}. The oracle needs no training: its leak is in the label maps, "
-        "which the full variant takes from all 40 subjects."
+        f"real alone: {alone:.3f}. The full variant takes label maps (and what a generator "
+        "learns) from all 40 subjects: a leak."
     )
     read = readings(Findings(retention_honest=honest, retention_full=filled))
     notes = (note, *(f"Reduction reads: {text}." for text in read))
     return Part(results.total_seconds, claims, table(results, ("A", "B"), REAL), notes=notes)
 
 
-def domain_shift(options: Options) -> Part:
+def domain_shift(options: Options, generator: Trained | None = None) -> Part:
     """Vendor A in training; synthetic images in the style of vendor C, its own, random ones."""
-    made = setting(options, "domain_shift", experiment__ratios="(5,)")
+    made = setting(options, "domain_shift", generator, experiment__ratios="(5,)")
     left_out = ("real+synthetic, vendor B", "real+synthetic, all vendors")
     results = run(
         options, made, "domain_shift", lambda n: n not in left_out, "8 of 40 hearts, vendor A"

@@ -9,6 +9,7 @@ trainings.
 """
 
 import jax
+from ml_collections import ConfigDict
 
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Reproduction
 from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
@@ -61,12 +62,17 @@ def of_tasks(options: Options, tasks: tuple[str, ...]) -> Reproduction:
         published={_SCORE: {NAMES[task]: _PUBLISHED[task] for task in tasks}},
         table="\n\n".join(parts),
         pictures=pictures,
-        notes=_notes(options, size),
+        notes=_notes(options, size, config),
     )
 
 
-def _notes(options: Options, size: str) -> tuple[str, ...]:
-    notes = ["Weights are those of the best of five validations; test digits are others."]
+def _notes(options: Options, size: str, config: ConfigDict) -> tuple[str, ...]:
+    shown = config.steps * config.batch_size
+    notes = [
+        "Weights are those of the best of five validations; test digits are others.",
+        f"A training shows {shown} images with a digit, some {shown // 100} of them with a mask: "
+        "where these are about a hundred, no order of the arms can be expected.",
+    ]
     if size == "cpu":
         notes.append(
             "Published numbers are of networks eight times as wide that pass 200 times through "

@@ -2,8 +2,9 @@
 
 ``inception_v3``: FID's network (Szegedy et al., CVPR 2016, as ported from TensorFlow: average pools
 that do not count the padding, a maximum pool in the last block), 2048 features. ``resnet50`` (and
-``resnet18``): He et al., CVPR 2016, also RadImageNet's. ``vgg16``: Simonyan & Zisserman, ICLR 2015,
-and ``alexnet``: Krizhevsky, arXiv 1404.5997; their five maps are LPIPS'.
+``resnet18``): He et al., CVPR 2016. ``radimagenet_resnet50``: the same for RadImageNet's weights,
+which want [-1, 1] (BMEII-AI/RadImageNet, acl_pytorch_train). ``vgg16``: Simonyan & Zisserman, ICLR
+2015, and ``alexnet``: Krizhevsky, arXiv 1404.5997; their five maps are LPIPS'.
 
 A file is ``.npz`` or ``.safetensors`` with the arrays of a PyTorch state dictionary under its
 names. Pickles are not read; this makes a file of one::
@@ -11,8 +12,8 @@ names. Pickles are not read; this makes a file of one::
     weights = torch.load("weights.pth", map_location="cpu")
     numpy.savez("weights.npz", **{name: array.numpy() for name, array in weights.items()})
 
-Images must lie in [0, 1]; grey ones are copied to three channels, all are enlarged as the network's
-training did. Both move distances: compare scores of one extractor and one image size only.
+Images must lie in [0, 1], whatever a network wants; grey ones are copied to three channels, all are
+enlarged as in training. Both move distances: compare scores of one extractor and image size only.
 """
 
 import json
@@ -29,7 +30,9 @@ from jaxmedgen.ops.conv import conv as convolution
 from jaxmedgen.ops.resize import resize
 
 Weights = Mapping[str, Array]
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Moments = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation by channel
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_RADIMAGENET = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 _LIMIT = 2**31  # bytes of a safetensors header: far more than any has
 
 Features = tuple[Float[Array, "b d"], tuple[Float[Array, "b *_ _"], ...]]
@@ -92,8 +95,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        start, end = entry["data_offsets"]
-        kind = types.get(entry["dtype"])
+        (start, end), kind = entry["data_offsets"], types.get(entry["dtype"])
         if kind is None or not 0 <= start <= end <= len(body):
             raise ValueError(f"{path}: array {name} of type {entry['dtype']} cannot be read")
         found[name] = np.frombuffer(body[start:end], kind).reshape(entry["shape"])
@@ -131,8 +133,7 @@ def inception_v3(weights: Weights, image: Float[Array, "b h w c"]) -> Features:
     maps = [x := _max_pool(x, 2, 0)]
     x = conv(conv(x, "Conv2d_3b_1x1"), "Conv2d_4a_3x3")
     maps.append(x := _max_pool(x, 2, 0))
-    one, three, five = (0, 0), (1, 1), (2, 2)
-    wide, tall = (0, 3), (3, 0)
+    one, three, five, wide, tall = (0, 0), (1, 1), (2, 2), (0, 3), (3, 0)
     for block in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
         x = _join(
             conv(x, f"{block}.branch1x1"),
@@ -176,9 +177,11 @@ def inception_v3(weights: Weights, image: Float[Array, "b h w c"]) -> Features:
     return x.mean((1, 2)), tuple(maps)
 
 
-def resnet(weights: Weights, image: Float[Array, "b h w c"]) -> Features:
+def resnet(
+    weights: Weights, image: Float[Array, "b h w c"], moments: Moments = _IMAGENET
+) -> Features:
     """ResNet of basic (18, 34) or bottleneck (50 and more) blocks, as the weights have them."""
-    x = resize(_normalized(image), (224, 224))
+    x = resize(_normalized(image, moments), (224, 224))
     x = _conv_norm(weights, x, "conv1", "bn1", 2, (3, 3), 1e-5)
     x, maps = _max_pool(x, 2, 1), []
     bottleneck = "layer1.0.conv3.weight" in weights
@@ -190,9 +193,8 @@ def resnet(weights: Weights, image: Float[Array, "b h w c"]) -> Features:
             y = x
             for k, step in enumerate(strides, start=1):
                 size = weights[f"{name}.conv{k}.weight"].shape[-1] // 2
-                last = k == len(strides)
                 args = (f"{name}.conv{k}", f"{name}.bn{k}", step, (size, size), 1e-5)
-                y = _conv_norm(weights, y, *args, rectify=not last)
+                y = _conv_norm(weights, y, *args, rectify=k < len(strides))
             if f"{name}.downsample.0.weight" in weights:
                 args = (f"{name}.downsample.0", f"{name}.downsample.1", stride, (0, 0), 1e-5)
                 x = _conv_norm(weights, x, *args, rectify=False)
@@ -234,6 +236,7 @@ ARCHITECTURES: Mapping[str, Callable[[Weights, Float[Array, "b h w c"]], Feature
     "inception_v3": inception_v3,
     "resnet18": resnet,
     "resnet50": resnet,
+    "radimagenet_resnet50": lambda weights, image: resnet(weights, image, _RADIMAGENET),
     "vgg16": vgg16,
     "alexnet": alexnet,
 }
@@ -242,9 +245,8 @@ ARCHITECTURES: Mapping[str, Callable[[Weights, Float[Array, "b h w c"]], Feature
 def _conv(x, kernel, stride, pad):
     """Convolution with PyTorch's kernels ``[co, ci, h, w]`` and its padding on both sides."""
     x = jnp.pad(x, ((0, 0), *[(p, p) for p in pad], (0, 0)))
-    return convolution(
-        x, jnp.transpose(jnp.asarray(kernel), (2, 3, 1, 0)), stride=stride, padding="VALID"
-    )
+    kernel = jnp.transpose(jnp.asarray(kernel), (2, 3, 1, 0))
+    return convolution(x, kernel, stride=stride, padding="VALID")
 
 
 def _conv_norm(weights, x, conv, norm, stride, pad, epsilon, *, rectify=True):
@@ -265,8 +267,7 @@ def _average_pool(x):
     pads = ((0, 0), (1, 1), (1, 1), (0, 0))
 
     def total(values):
-        ones = (1, 1, 1, 1)
-        return jax.lax.reduce_window(values, 0.0, jax.lax.add, (1, 3, 3, 1), ones, pads)
+        return jax.lax.reduce_window(values, 0.0, jax.lax.add, (1, 3, 3, 1), (1,) * 4, pads)
 
     return total(x) / total(jnp.ones_like(x))
 
@@ -281,8 +282,9 @@ def _three_channels(image):
     return jnp.repeat(image, 3, -1) if image.shape[-1] == 1 else image
 
 
-def _normalized(image):
-    return (_three_channels(image) - jnp.array(_MEAN)) / jnp.array(_DEVIATION)
+def _normalized(image, moments=_IMAGENET):
+    mean, deviation = map(jnp.array, moments)
+    return (_three_channels(image) - mean) / deviation
 
 
 def _resize_from_corner(x, size):
@@ -291,8 +293,7 @@ def _resize_from_corner(x, size):
         n = x.shape[axis]
         places = np.arange(size) * (n / size)
         low = places.astype(int)
-        shape = [1] * x.ndim
-        shape[axis] = size
+        shape = [size if k == axis else 1 for k in range(x.ndim)]
         weight = jnp.asarray((places - low).astype(np.float32)).reshape(shape)
         high = np.minimum(low + 1, n - 1)
         x = jnp.take(x, low, axis) * (1 - weight) + jnp.take(x, high, axis) * weight

@@ -21,6 +21,7 @@ from jaxmedgen.data.image_slices import thick_axis
 from jaxmedgen.data.stacks import label_shape
 from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.synthetic.label_models import (
+    ANATOMY,
     hearts_of,
     population_of,
     refuse_held_out,
@@ -220,7 +221,7 @@ def pathology(diseases: Sequence[str], classes: tuple[int, int, int] = (1, 2, 3)
     def deform(seed: int, label: Int[np.ndarray, " b *s"]) -> Int[np.ndarray, " b *s"]:
         made = []
         for number, one in enumerate(label):
-            rng = np.random.default_rng((seed, number))
+            rng = np.random.default_rng((seed, number, ANATOMY))
             cavity, wall, right = DISEASE_FACTORS[diseases[number % len(diseases)]]
             factors = (float(rng.uniform(*cavity)), float(rng.uniform(*wall)), right)
             made.append(_reshape(one, factors, classes))

@@ -16,6 +16,8 @@ _THICK = 2.0
 """Voxels longer than this many times their shortest side lie in slices."""
 _SAME_VOXELS = 0.05
 """Relative difference up to which voxels count as equal."""
+_STANDARDIZED = (-3.0, 3.0)
+"""Window of images of mean 0 and deviation 1."""
 _IN_COMMON = 0.5
 """Least part of the joint range of intensities that two sets must both fill."""
 
@@ -144,6 +146,31 @@ def check_scales(sets: Mapping[str, Float[np.ndarray, "n *s c"]]) -> None:
                 f"ones in [{other[0]:.3g}, {other[1]:.3g}]: give --standardize, which brings every "
                 "image to mean 0 and deviation 1, or bring them to one scale"
             )
+
+
+def common_window(
+    real: Float[np.ndarray, "n *s c"], *, standardized: bool = False
+) -> tuple[float, float]:
+    """The window of intensities that networks of photographs see all sets through.
+
+    One for all, so that a set that is darker than the real one stays darker.
+
+    Args:
+        real: the real images: their 0.5th and 99.5th percentile, over all channels.
+        standardized: whether images have mean 0 and deviation 1: -3 and 3.
+
+    Raises:
+        ValueError: real images of one intensity.
+    """
+    if standardized:
+        return _STANDARDIZED
+    low, high = (float(end) for end in np.percentile(real, (0.5, 99.5)))
+    if not high > low:
+        raise ValueError(
+            f"99 % of the real images' voxels have intensity {low:.3g}: there is nothing that a "
+            "network could see"
+        )
+    return low, high
 
 
 def voxel_notes(sets: Mapping[str, Source]) -> list[str]:

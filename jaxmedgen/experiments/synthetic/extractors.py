@@ -5,17 +5,23 @@ or disease) apart. ``random``: He's initialisation, for sanity checks. A file ``
 `save_resnet`, the folder of a run of ``bin/train`` (a classifier, or a segmenter, whose encoder is
 taken), or ``ARCHITECTURE:FILE`` for weights of ImageNet or RadImageNet networks
 (`nets.pretrained`).
+
+Each network sees intensities as it did in training: a run's normalisation, [0, 1] for the weights
+of files, the images as they are for what is trained here.
 """
 
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.sources import ArraySource, Source
 from jaxmedgen.experiments.model_training import train_model
-from jaxmedgen.experiments.runs import open_run
+from jaxmedgen.experiments.runs import TrainedRun, open_run
 from jaxmedgen.nets.feature_extractor import (
     Extractor,
     load_resnet,
@@ -37,6 +43,7 @@ def extractor_for(
     *,
     seed: int = 0,
     steps: int = 300,
+    window: tuple[float, float] = (0.0, 1.0),
 ) -> Extractor:
     """The extractor that a name stands for.
 
@@ -47,6 +54,7 @@ def extractor_for(
         workdir: folder of its training.
         seed: of the training or of random weights.
         steps: of the training.
+        window: intensities that a network of `nets.pretrained` sees as 0 and 1.
 
     Raises:
         ValueError: an unknown name, or a classifier without two groups.
@@ -56,9 +64,9 @@ def extractor_for(
         return random_extractor(dims, channels, seed)
     if name == "classifier":
         return trained_classifier(real, groups, workdir, seed=seed, steps=steps)
-    architecture, _, file = name.partition(":")
-    if file and architecture in ARCHITECTURES:
-        return pretrained_extractor(architecture, pathlib.Path(file))
+    if is_pretrained(name):
+        architecture, _, file = name.partition(":")
+        return in_window(pretrained_extractor(architecture, pathlib.Path(file)), *window)
     path = pathlib.Path(name)
     if path.is_dir():
         return run_extractor(path)
@@ -67,6 +75,23 @@ def extractor_for(
     raise ValueError(
         f"--extractor {name}: give classifier, random, a .npz file or the folder of a run, or one "
         f"of {', '.join(ARCHITECTURES)} with its weights as NAME:FILE"
+    )
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a name is ``ARCHITECTURE:FILE``, of a network that takes images in [0, 1]."""
+    architecture, _, file = name.partition(":")
+    return bool(file) and architecture in ARCHITECTURES
+
+
+def in_window(extractor: Extractor, low: float | int, high: float | int) -> Extractor:
+    """The extractor behind a window of intensities: [low, high] to [0, 1], what is outside clipped.
+
+    The window stands in its name: through another one distances are others.
+    """
+    seen = _behind(extractor, lambda image: jnp.clip((image - low) / (high - low), 0, 1))
+    return dataclasses.replace(
+        seen, name=f"{extractor.name}, {low:.3g} to {high:.3g} seen as 0 to 1"
     )
 
 
@@ -114,6 +139,8 @@ def trained_classifier(
 def run_extractor(workdir: pathlib.Path) -> Extractor:
     """The network of a trained run: a classifier's, or the encoder of a U-Net.
 
+    It is shown images in the normalisation of its training data (`normalization_of`).
+
     Raises:
         ValueError: a run of another kind.
     """
@@ -121,9 +148,74 @@ def run_extractor(workdir: pathlib.Path) -> Extractor:
     variables, step = run.variables()
     title = f"{run.config.system} of {workdir.name}, step {step}"
     if isinstance(run.system, ImageClassifier):
-        return resnet_extractor(run.system.net, variables[PLAYER], title)
+        found = resnet_extractor(run.system.net, variables[PLAYER], title)
+        return _behind(found, normalization_of(run))
     net = getattr(run.system, "net", None)
     if not isinstance(net, UNet):
         raise ValueError(f"{workdir} holds {run.config.system}: give a classifier's or a U-Net's")
     player = next(iter(run.system.players()))
-    return unet_extractor(net, variables[player], title)
+    return _behind(unet_extractor(net, variables[player], title), normalization_of(run))
+
+
+def scale_of(run: TrainedRun) -> str | tuple[str, ...]:
+    """The normalisation of a run's training images; phantoms are trained on as they are."""
+    return run.preprocessing.normalization if run.config.data.folder else "none"
+
+
+def normalization_of(
+    run: TrainedRun,
+) -> Callable[[Float[Array, "b *s c"]], Float[Array, "b *s c"]]:
+    """Brings images to the intensities that a run was trained on; can be compiled.
+
+    As `data.normalization.normalize`, image by image; constant channels become 0. The function
+    raises a ValueError for another number of channels than the run's.
+    """
+    scale, statistics = scale_of(run), run.preprocessing.ct_statistics
+
+    def apply(image: Float[Array, "b *s c"]) -> Float[Array, "b *s c"]:
+        channels = image.shape[-1]
+        names = (scale,) * channels if isinstance(scale, str) else tuple(scale)
+        if len(names) != channels:
+            raise ValueError(
+                f"images of {channels} channels, {run.workdir} was trained on {len(names)}"
+            )
+        # One entry may stand for all channels.
+        known = tuple(statistics or ()) * (channels if len(statistics or ()) == 1 else 1)
+        made = [
+            _normalized(image[..., c], name, known[c] if name == "ct" else None)
+            for c, name in enumerate(names)
+        ]
+        return jnp.stack(made, -1)
+
+    return apply
+
+
+def _normalized(x, name, statistics):
+    """One channel of some images, each by its own intensities or by the data set's (ct)."""
+    if name == "none":
+        return x
+    over = {"axis": tuple(range(1, x.ndim)), "keepdims": True}
+    low, high = -jnp.inf, jnp.inf
+    if name == "ct":
+        low, high, shift, width = statistics
+    elif name == "zscore":
+        inside = x != 0
+        inside |= ~inside.any(**over)
+        shift, width = x.mean(where=inside, **over), x.std(where=inside, **over)
+    elif name == "minmax":
+        shift, width = x.min(**over), x.max(**over) - x.min(**over)
+    else:
+        low, high = jnp.percentile(x, jnp.array([0.5, 99.5]), **over)
+        shift, width = low, high - low
+    return (jnp.clip(x, low, high) - shift) / jnp.where(width > 0, width, 1.0)
+
+
+def _behind(extractor: Extractor, change: Callable[[Array], Array]) -> Extractor:
+    """The extractor, shown changed images."""
+    probs = extractor.probs
+    return dataclasses.replace(
+        extractor,
+        features=lambda image: extractor.features(change(image)),
+        maps=lambda image: extractor.maps(change(image)),
+        probs=None if probs is None else (lambda image: probs(change(image))),
+    )

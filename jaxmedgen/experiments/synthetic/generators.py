@@ -27,6 +27,13 @@ RANDOM_STYLE = "random"
 OWN_STYLE = "own"
 """That of the subject's own image."""
 
+_STYLES = 1_000_003
+"""Folded into a call's key before it is split for the images.
+
+Anatomies of the same seed split the key itself, and a latent vector would have the bits of their
+first draw. More than any number of images: `jax.random.fold_in` with k is the k-th key of a split.
+"""
+
 LabelledImages = tuple[Float[np.ndarray, "b *s c"], Int[np.ndarray, " b *s"]]
 
 
@@ -147,7 +154,7 @@ class SystemGenerator:
             ValueError: a style that a system with named styles does not know, nor the bank.
         """
         self._check(styles)
-        keys = jax.random.split(jax.random.key(seed), len(label))
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), _STYLES), len(label))
         cut = self._slices_first(label)
         named = {style: self._names[style](keys, cut) for style in {*styles} & {*self._names}}
         if named and set(styles) <= set(named):
@@ -164,7 +171,7 @@ class SystemGenerator:
                 made, kept = self._back(with_named(made)), self._back(kept)
             moved = self._drawing.kind in ("move", "translate")
             return made if moved else in_window_of(made, image), kept
-        rng, shown = np.random.default_rng(seed), image
+        rng, shown = np.random.default_rng((seed, _STYLES)), image
         if self._axis is not None:  # systems read the middle slice, in its volume's scale
             shown = np.moveaxis(image, self._axis + 1, 1)
         own, shown = shown, shown.copy()

@@ -94,6 +94,12 @@ def _random_means(rng: np.random.Generator) -> Float[np.ndarray, "8"]:
     return means.astype(np.float32)
 
 
+_STEP, _JITTER = 0.5, 0.01
+"""Voxels, and part of the range of intensities, by which images of a collapsed generator differ."""
+
+_NOISE = 2
+"""Third number of the seeds of faults: images have two, anatomies another one."""
+
 Fault = Literal["blurred", "noisy", "permuted", "collapsed", "copied"]
 
 
@@ -103,16 +109,17 @@ class Degraded:
 
     ``blurred``: smoothed by sigma 1.5 pixels. ``noisy``: with noise of 0.15 of the images' range.
     ``permuted``: images and labels of different subjects (realistic, wrong annotations).
-    ``collapsed``: every image is the first one that it was asked for, in later calls as well
-    (sharp, no variety; neighbours of equal images are at distance 0, so that recall is 0 as well).
+    ``collapsed``: every image of a style is the first one that was asked for in it, in later calls
+    as well, moved by up to half a voxel and with noise of 0.01 of its range (as sharp as others and
+    as easily told apart by style, hardly any variety); the label stays.
     ``copied``: the real images and labels.
     """
 
     generator: Generator
     fault: Fault
-    # Sets are made in several calls: a collapsed generator has one image in all of them.
-    _first: list[LabelledImages] = dataclasses.field(
-        default_factory=list, init=False, repr=False, compare=False
+    # Sets are made in several calls: a collapsed generator has the same images in all of them.
+    _first: dict[str, LabelledImages] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
     )
 
     @property
@@ -136,10 +143,7 @@ class Degraded:
         if self.fault == "copied":
             return image, label
         if self.fault == "collapsed":
-            if not self._first:
-                self._first.append(self.generator(seed, image[:1], label[:1], styles[:1]))
-            made, kept = self._first[0]
-            return np.repeat(made, len(label), 0), np.repeat(kept, len(label), 0)
+            return self._collapsed(seed, image, label, styles)
         made, kept = self.generator(seed, image, label, styles)
         if self.fault == "permuted":
             return made, np.roll(kept, 1, axis=0)
@@ -147,8 +151,25 @@ class Degraded:
             widths = (0, *(1.5,) * (made.ndim - 2), 0)
             return scipy.ndimage.gaussian_filter(made, widths, mode="nearest"), kept
         low, high = float(made.min()), float(made.max())
-        noise = np.random.default_rng(seed).normal(0, 0.15 * (high - low), made.shape)
+        noise = np.random.default_rng((seed, 0, _NOISE)).normal(0, 0.15 * (high - low), made.shape)
         return np.clip(made + noise, low, high).astype(np.float32), kept
+
+    def _collapsed(self, seed, image, label, styles) -> LabelledImages:
+        """The one image of each style again and again, hardly changed."""
+        rng, images, labels = np.random.default_rng((seed, 0, _NOISE)), [], []
+        for k, style in enumerate(styles):
+            if style not in self._first:
+                own = slice(k, k + 1)
+                self._first[style] = self.generator(seed, image[own], label[own], styles[own])
+            (one,), (kept,) = self._first[style]
+            # By less than half a voxel: the label map, sampled at the nearest voxel, is the same.
+            step = (*rng.uniform(-_STEP, _STEP, kept.ndim), 0)
+            moved = scipy.ndimage.shift(one, step, order=3, mode="nearest")
+            low, high = float(one.min()), float(one.max())
+            noise = rng.normal(0, _JITTER * (high - low), one.shape)
+            images.append(np.clip(moved + noise, low, high).astype(np.float32))
+            labels.append(kept)
+        return np.stack(images), np.stack(labels)
 
 
 class WarpGenerator:

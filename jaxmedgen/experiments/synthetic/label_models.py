@@ -30,6 +30,9 @@ from jaxmedgen.systems.base import CanCodeLabels
 HEART = (1, 2, 3)
 """Left cavity, myocardium, right cavity."""
 
+ANATOMY = 1
+"""Third number of the seeds of anatomies; images of the same call have two."""
+
 _SHOWN = (0.1, 0.7)
 """Places on the stack, from base to apex, that a single slice is taken from."""
 
@@ -87,7 +90,7 @@ def hearts_of(
     def deform(seed: int, label: Int[np.ndarray, " b *s"]) -> Int[np.ndarray, " b *s"]:
         made = []
         for number, one in enumerate(label):
-            own = np.random.default_rng((seed, number))
+            own = np.random.default_rng((seed, number, ANATOMY))
             subject = synthesise(population, method, int(own.integers(2**31)))
             made.append(replaced(one, subject, spacing, own))
         return np.stack(made).astype(np.int32)

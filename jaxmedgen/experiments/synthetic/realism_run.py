@@ -15,8 +15,17 @@ from jaxmedgen.data.normalization import normalize
 from jaxmedgen.data.sources import Source, Standardized, subset
 from jaxmedgen.data.splits import patient_of, train_test_split
 from jaxmedgen.experiments.runs import TrainedRun, open_run
-from jaxmedgen.experiments.synthetic.comparable import check_scales, check_sizes, voxel_notes
-from jaxmedgen.experiments.synthetic.extractors import extractor_for
+from jaxmedgen.experiments.synthetic.comparable import (
+    check_scales,
+    check_sizes,
+    common_window,
+    voxel_notes,
+)
+from jaxmedgen.experiments.synthetic.extractors import (
+    extractor_for,
+    is_pretrained,
+    scale_of,
+)
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.realism import (
     ImageSet,
@@ -42,7 +51,8 @@ def image_set(
     Args:
         source: labelled subjects of one size.
         pattern: regular expression of the group in the names of cases, or "".
-        subjects: subject of a case, where its name does not tell (synthetic images).
+        subjects: case that an image was made of, where its own name does not tell (synthetic
+            images). Images of one patient's cases are resampled together.
 
     Raises:
         ValueError: images of different sizes.
@@ -57,7 +67,7 @@ def image_set(
     subjects = subjects or {}
     return ImageSet(
         np.stack([np.asarray(r["image"], np.float32) for r in records]),
-        tuple(subjects.get(name, patient_of(name)) for name in names),
+        tuple(patient_of(subjects.get(name, name)) for name in names),
         groups_of(names, pattern) if pattern else (),
         np.stack([np.asarray(r["label"], np.int32) for r in records]),
     )
@@ -176,9 +186,17 @@ def evaluate_realism(
                 "no two groups of real images are known, so that no classifier of them gives the "
                 "features: they are those of random weights; give --groups or --extractor"
             )
-    network = extractor_for(
-        extractor, known, reference.groups or None, workdir / "extractor", seed=seed
-    )
+    settings = {"data_range": data_range, "standardize": standardize, "seed": seed}
+    window, folder = (0.0, 1.0), workdir / "extractor"
+    if is_pretrained(extractor):
+        window = common_window(arrays["real"], standardized=standardize)
+        settings["window"] = window
+        said.append(
+            f"the extractor takes images in [0, 1]: intensities of {window[0]:.3g} to "
+            f"{window[1]:.3g} of all sets are brought there, what lies outside is clipped"
+        )
+    groups = reference.groups or None
+    network = extractor_for(extractor, known, groups, folder, seed=seed, window=window)
     sets = {"held-out real": unseen, "synthetic": generated, **ceilings(unseen, data_range, seed)}
     measures = list(set_measures(reference, sets, network, data_range=data_range, seed=seed))
     copies, memory = copying(reference, unseen, generated, network)
@@ -214,7 +232,7 @@ def evaluate_realism(
         sizes={name: len(s) for name, s in {"reference": reference, **sets}.items()},
         manifest={k: v for k, v in manifest.items() if k != "images"},
         warnings=tuple(said),
-        settings={"data_range": data_range, "standardize": standardize, "seed": seed},
+        settings=settings,
         environment=describe_environment(),
         samples={name: s.images[:8, ..., 0] for name, s in {"real": reference, **sets}.items()},
         neighbours=_neighbours(generated, reference, memory),
@@ -255,10 +273,9 @@ def _segmenter(workdir: pathlib.Path) -> tuple[Callable, int, Callable]:
         raise ValueError(f"{workdir} holds {run.config.system}, which does not segment")
     variables, _ = run.variables()
     predict = predictor(run.system, run.config)
-    scale = run.preprocessing.normalization if run.config.data.folder else "none"  # phantoms
+    scale, statistics = scale_of(run), run.preprocessing.ct_statistics
 
     def labels(images: np.ndarray) -> np.ndarray:
-        statistics = run.preprocessing.ct_statistics
         shown = (normalize(image, scale, statistics) for image in images)
         return np.stack([predict(variables, image) for image in shown])
 

@@ -12,6 +12,7 @@ from jaxmedgen.data.sources import Source
 from jaxmedgen.data.splits import patient_of
 from jaxmedgen.experiments.synthetic.scar import MYOCARDIUM, SCAR, dice_by_subject
 from jaxmedgen.experiments.synthetic.setting import Setting
+from jaxmedgen.metrics.agreement import bland_altman, intraclass_correlation
 from jaxmedgen.metrics.scar import ScarScores, scar_scores
 from jaxmedgen.metrics.statistics import PairedDifference, holm, paired_difference, wilcoxon_test
 from jaxmedgen.report.pictures import montage, save_png, three_planes
@@ -41,22 +42,38 @@ def scar_difference(
 
 
 def arm_scores(results: Sequence[Mapping[str, Any]], test: Source) -> ScarScores:
-    """Scar measures of one arm, over the slices of all seeds."""
+    """Scar measures of one arm: Dice and detection are means over its seeds.
+
+    Limits of agreement and ICC are those of a subject's mean volume over the seeds: predictions of
+    one subject by several networks are no further subjects.
+    """
     subjects = [patient_of(name) for name in test.info.case_names]
     labels = [np.asarray(test[i]["label"]) for i in range(len(test))]
-    predictions, references, names = [], [], []
-    for number, result in enumerate(results):
-        predictions += list(result["predictions"].astype(np.int32))
-        references += labels
-        names += [f"{subject}/{number}" for subject in subjects]
-    return scar_scores(
-        predictions,
-        references,
-        names,
-        test.info.spacing,
-        scar=SCAR,
-        myocardium=(MYOCARDIUM, SCAR),
+    predicted = [list(r["predictions"].astype(np.int32)) for r in results]
+    classes = {"scar": SCAR, "myocardium": (MYOCARDIUM, SCAR)}
+    scores = [scar_scores(p, labels, subjects, test.info.spacing, **classes) for p in predicted]
+    names = ("dice_slice", "dice_subject", "sensitivity", "specificity")
+    voxel = float(np.prod(test.info.spacing))
+    seeds = np.array([_amounts(p, subjects, voxel) for p in predicted])
+    ours, truth = seeds.mean(0), _amounts(labels, subjects, voxel)
+    volume, share = zip(ours.T, truth.T)
+    return ScarScores(
+        **{name: float(np.mean([getattr(s, name) for s in scores])) for name in names},
+        volume=bland_altman(*volume),
+        share=bland_altman(*share),
+        volume_icc=intraclass_correlation(*volume),
+        share_icc=intraclass_correlation(*share),
     )
+
+
+def _amounts(labels: Sequence[np.ndarray], subjects: Sequence[str], voxel: float) -> np.ndarray:
+    """Scar in mm^3 and in per cent of the myocardium, ``[subjects, 2]``."""
+    found = []
+    for subject in dict.fromkeys(subjects):
+        own = np.stack([label for label, s in zip(labels, subjects) if s == subject])
+        scar, muscle = (int(np.isin(own, v).sum()) for v in (SCAR, (MYOCARDIUM, SCAR)))
+        found.append((scar * voxel, 100 * scar / max(muscle, 1)))
+    return np.array(found)
 
 
 def scar_table(results: Results, test: Source) -> str:

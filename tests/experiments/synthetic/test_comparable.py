@@ -6,7 +6,12 @@ import pytest
 
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.sources import in_memory
-from jaxmedgen.experiments.synthetic.comparable import check_scales, read_folder, voxel_notes
+from jaxmedgen.experiments.synthetic.comparable import (
+    check_scales,
+    common_window,
+    read_folder,
+    voxel_notes,
+)
 from jaxmedgen.experiments.synthetic.realism_run import evaluate_realism, halves
 from jaxmedgen.metrics.image_quality import range_notes
 
@@ -63,6 +68,14 @@ def test_intensities_on_other_scales_are_refused():
         check_scales({"real": both, "synthetic": both * np.float32([1, 9])})
     assert not range_notes({"real": real}, 1.0)
     assert "real images span 0.99" in range_notes({"real": real}, 255)[0]
+
+
+def test_a_window_needs_intensities():
+    flat = np.full((2, 40, 40, 1), 7.0, np.float32)
+    flat[0, 0, 0] = 100.0
+    with pytest.raises(ValueError, match="intensity 7: there is nothing"):
+        common_window(flat)
+    assert common_window(flat, standardized=True) == (-3.0, 3.0)
 
 
 def test_the_realism_of_another_scale_is_not_measured(tmp_path):

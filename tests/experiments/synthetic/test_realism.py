@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
-from jaxmedgen.data.sources import in_memory, subset
-from jaxmedgen.experiments.synthetic import realism_run
+from jaxmedgen.data.sources import ArraySource, in_memory, subset
+from jaxmedgen.experiments.synthetic import extractors, realism_run
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
 from jaxmedgen.experiments.synthetic.known_generators import Degraded, OracleGenerator
 from jaxmedgen.experiments.synthetic.reader_sheets import describe, score_sheets, write_sheets
@@ -106,6 +106,54 @@ def test_labels_are_exchanged_between_subjects():
     others = realism_run._other_subjects(subjects)
     assert sorted(others) == list(range(8))
     assert all(subjects[i] != subjects[j] for i, j in enumerate(others))
+
+
+def test_images_of_one_patient_are_one_subject():
+    """Real slices and the synthetic images of them alike: four patients, three slices each."""
+    names = tuple(f"sub-{p:02d}_z{z:02d}" for p in range(4) for z in range(3))
+    source = in_memory(HeartSlices(12, shape=(32, 32), seed=7))
+    source = ArraySource(source.records, dataclasses.replace(source.info, case_names=names))
+    made = build_set(source, OracleGenerator(), Recipe(style="A"), 24)
+    cases = {entry["name"]: entry["subject"] for entry in made.manifest["images"]}
+    assert set(cases.values()) == set(names)
+    real = realism_run.image_set(source)
+    generated = realism_run.image_set(made.source, "", cases)
+    assert set(real.subjects) == set(generated.subjects) == {f"sub-{p:02d}" for p in range(4)}
+    assert all(cases[n][:6] == s for n, s in zip(made.source.info.case_names, generated.subjects))
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_networks_of_photographs_see_one_window(tmp_path, monkeypatch, standardize):
+    """[0, 1] of all sets, whatever their units; the report tells which intensities these are."""
+    seen = []
+
+    def features(image):
+        jax.debug.callback(lambda *ends: seen.append([float(e) for e in ends]),
+                           image.min(), image.max())  # fmt: skip
+        return statistics(image)
+
+    spy = dataclasses.replace(PLAIN, name="spy", features=features)
+    monkeypatch.setattr(extractors, "pretrained_extractor", lambda *_: spy)
+    hearts = in_memory(HeartSlices(21, shape=(32, 32), seed=7))
+    for record in hearts.records:
+        record["image"] = 800 * record["image"] - 100
+    real, held_out, made = (subset(hearts, range(k, k + 7)) for k in (0, 7, 14))
+    report = evaluate_realism(
+        real, made, tmp_path, held_out=held_out, extractor="vgg16:weights.npz",
+        standardize=standardize, data_range=800,
+    )  # fmt: skip
+    jax.effects_barrier()
+    lows, highs = np.array(seen).T
+    assert lows.min() >= 0 and highs.max() <= 1
+    assert lows.min() < 0.3 and highs.max() > 0.8 and len(seen) >= 5
+    ends = (-3, 3)
+    if not standardize:
+        ends = np.percentile([r["image"] for r in hearts.records[:7]], (0.5, 99.5))
+        assert lows.min() == 0 and highs.max() == 1
+    assert report.settings["window"] == pytest.approx(ends)
+    shown = f"{ends[0]:.3g} to {ends[1]:.3g}"
+    assert report.extractor == f"spy, {shown} seen as 0 to 1"
+    assert any(f"intensities of {shown} of all sets" in text for text in report.warnings)
 
 
 def test_copies_are_found(hearts):

@@ -13,7 +13,7 @@ from jaxmedgen.cli.main import main
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.phantoms.late_enhancement import LateEnhancement
-from jaxmedgen.data.sources import in_memory, subset
+from jaxmedgen.data.sources import ArraySource, in_memory, subset
 from jaxmedgen.experiments.arms import ArmInputs
 from jaxmedgen.experiments.synthetic import running, scar
 from jaxmedgen.experiments.synthetic.crops import crop, crop_box, uncrop
@@ -23,7 +23,7 @@ from jaxmedgen.experiments.synthetic.known_generators import (
     render_late_enhancement,
 )
 from jaxmedgen.experiments.synthetic.running import generator_for, setting_of
-from jaxmedgen.experiments.synthetic.scar_report import write_scar_report
+from jaxmedgen.experiments.synthetic.scar_report import arm_scores, write_scar_report
 from jaxmedgen.experiments.synthetic.usability import reduction
 from jaxmedgen.report.results import load_results
 from jaxmedgen.systems.detection.box_regressor import box_of
@@ -227,6 +227,40 @@ def test_dice_by_subject_joins_slices():
     perfect = scar.dice_by_subject(labels, test, (2,))
     assert perfect == {f"sub-0000{i}": 1.0 for i in range(3)}
     assert scar.dice_by_subject(np.zeros_like(labels), test, (2,))["sub-00000"] == 0
+
+
+def test_agreement_of_scar_counts_subjects_once():
+    """Two networks whose errors cancel: a subject's mean over seeds is right, in every subject."""
+    test = in_memory(LateEnhancement(4, (32, 32), slices=2))
+    names = tuple(f"sub-{k // 2}_z{k % 2}" for k in range(8))
+    labels = np.zeros((8, 32, 32), np.int32)
+    labels[:, 4:12, :20] = 2
+    scars = (0, 4, 20, 40)
+    for k in range(8):
+        labels[k, 4, : scars[k // 2] // 2] = 3
+    records = [dict(r, label=label) for r, label in zip(test.records, labels)]
+    test = ArraySource(records, dataclasses.replace(test.info, case_names=names))
+    more, less = labels.copy(), labels.copy()
+    for k in (2, 4, 6):  # one slice of all subjects with scar
+        more[k, 5, : k // 2] = 3
+        less[k, 4, : k // 2] = 2
+    results = [{"predictions": p} for p in (more, less)]
+    found = arm_scores(results, test)
+    voxel = np.prod(test.info.spacing)
+    for agreement in (found.volume, found.share):
+        assert agreement.count == 4
+        assert (agreement.bias, agreement.low, agreement.high) == pytest.approx((0, 0, 0))
+    assert found.volume_icc == found.share_icc == pytest.approx(1)
+    assert (found.sensitivity, found.specificity) == (1, 1)
+    alone = arm_scores(results[:1], test)
+    errors = np.array([0, 1, 2, 3]) * voxel
+    assert alone.volume.bias == pytest.approx(errors.mean())
+    assert alone.volume.high == pytest.approx(errors.mean() + 1.96 * errors.std(ddof=1))
+    assert alone.share.bias == pytest.approx(100 * errors.mean() / voxel / 320)
+    by_subject = [1, *(2 * s / (2 * s + e) for s, e in zip(scars[1:], (1, 2, 3)))]
+    assert alone.dice_subject == pytest.approx(np.mean(by_subject))
+    other = arm_scores(results[1:], test)
+    assert found.dice_slice == pytest.approx((alone.dice_slice + other.dice_slice) / 2)
 
 
 def test_the_oracle_is_for_phantoms_only():

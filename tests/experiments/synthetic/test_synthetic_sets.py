@@ -7,24 +7,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 
+from jaxmedgen.augment.label_deformation import Rotation
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.case_groups import groups_of
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.preprocess import Preprocessing
-from jaxmedgen.data.sources import DatasetInfo, in_memory
-from jaxmedgen.experiments.synthetic import anatomy
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, in_memory
+from jaxmedgen.experiments.label_synthesis import Population
+from jaxmedgen.experiments.synthetic import anatomy, generators, label_models
 from jaxmedgen.experiments.synthetic.anatomy import (
+    changed_by,
     deformation_of,
     elastic,
     interpolated,
     pathology,
 )
+from jaxmedgen.experiments.synthetic.generators import SystemGenerator
 from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
 from jaxmedgen.experiments.synthetic.manifest import read_manifest
 from jaxmedgen.experiments.synthetic.selection import rare_groups, size_tails
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe, build_set, write_set
+from jaxmedgen.systems.synthesis.rendering import RendersLabels
 
 
 def test_a_set_is_a_function_of_its_recipe(hearts, tmp_path):
@@ -47,6 +53,55 @@ def test_a_set_is_a_function_of_its_recipe(hearts, tmp_path):
     assert stored.info.case_names == one.source.info.case_names
     assert np.allclose(stored[3]["image"], one.source[3]["image"], atol=1e-6)
     assert np.array_equal(stored[3]["label"], one.source[3]["label"])
+
+
+def angle(mask):
+    """Of the longest axis of a mask, by its second moments."""
+    (a, b), (_, c) = np.cov(np.argwhere(mask).T)
+    return 0.5 * np.arctan2(2 * b, a - c)
+
+
+def test_styles_know_nothing_of_anatomies(monkeypatch):
+    """Angles of turned bars against the latent vectors that they are rendered with."""
+
+    class Latent(RendersLabels):
+        net = SimpleNamespace(latent=4, vendors=0, deterministic=False, style=None)
+
+        def render(self, variables, label, z, vendor=None):
+            return jnp.broadcast_to(z[:, :1, None, None], (*label.shape, 1))
+
+    monkeypatch.setattr(generators, "in_window_of", lambda made, like: made)
+    bar = np.zeros((32, 32), np.int32)
+    bar[4:28, 14:18] = 1
+    info = DatasetInfo(("background", "bar"), ("mr",), (1.0, 1.0), ("one",))
+    source = ArraySource([{"image": np.float32(bar)[..., None], "label": bar}], info)
+    turned = changed_by(Rotation((1.0, 1.0), 20, probability=1.0))
+    recipe = Recipe(turned, "turned", "random", seed=3)
+    made = build_set(source, SystemGenerator(Latent(), {}, "latent"), recipe, 96).source.records
+    angles = [angle(r["label"] == 1) for r in made]
+    first = [r["image"][0, 0, 0] for r in made]
+    assert np.ptp(angles) > np.deg2rad(30) and np.std(first) > 0.7
+    assert abs(scipy.stats.spearmanr(angles, first)[0]) < 0.25
+
+
+def test_diseases_and_renderings_have_draws_of_their_own(monkeypatch):
+    label, seen = np.zeros((256, 4, 4), np.int32), []
+    monkeypatch.setattr(anatomy, "_reshape", lambda one, factors, _: seen.append(factors) or one)
+    pathology(("HCM",))(5, label)
+
+    def drawn(rng, tissues, style):
+        return np.full(tissues.shape, rng.uniform())
+
+    made, _ = OracleGenerator(drawn)(5, np.float32(label)[..., None], label, ["A"] * 256)
+    factors = np.array(seen)[:, 0]
+    assert np.std(factors) > 0.02 and np.std(made[:, 0, 0, 0]) > 0.2
+    assert abs(scipy.stats.spearmanr(factors, made[:, 0, 0, 0])[0]) < 0.2
+    seeds = []
+    monkeypatch.setattr(label_models, "synthesise", lambda *a: seeds.append(a[2]))
+    monkeypatch.setattr(label_models, "replaced", lambda one, *_: one)
+    label_models.hearts_of(object.__new__(Population), "between", (1.0, 1.0))(5, label)
+    oracle = [np.random.default_rng((5, k)).integers(2**31) for k in range(256)]
+    assert len(seeds) == 256 and not set(seeds) & set(oracle)
 
 
 def test_styles_and_anatomies_are_counted_apart(hearts):

@@ -15,7 +15,7 @@ from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
 from jaxmedgen.report.figures import budget_picture
 from jaxmedgen.report.results import AblationResults
 
-BUDGETS = (2, 4, 8, 16)
+BUDGETS = (2, 8)
 SEEDS = 3
 STEPS = 300
 WIDE = {"head_features": 8}
@@ -34,7 +34,6 @@ ARMS = {
     "d4-parameters": network("D4, about as many parameters, 8 features", "d4", **WIDE),
     "t-parameters": network("T, about as many parameters, 8 features", "t", **WIDE),
     "o-features": network("O, one filter an element, 8 features", "o_features", **WIDE),
-    "o-parameters": network("O, about as many parameters, 8 features", "o", **WIDE),
     "oh-parameters": network("Oh, about as many parameters, 8 features", "oh", **WIDE),
     "steerable": network(
         "irreps of SO(3), 15 channels", "steerable", multiplicity=1, kernel_size=3

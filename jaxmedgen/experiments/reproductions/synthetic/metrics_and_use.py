@@ -74,7 +74,15 @@ def agreement(options: Options) -> Part:
             trained > 0,
         ),
         Claim(
-            "6. counter-example: recall of a sharp generator of one image",
+            "6. counter-example: inception score of a sharp generator of one image a vendor, in "
+            "parts of the sound one's",
+            ">= 0.9",
+            sure,
+            None,
+            sure >= 0.9,
+        ),
+        Claim(
+            "6. counter-example: its recall",
             "< 0.1",
             value["collapsed", "recall"],
             None,
@@ -96,11 +104,10 @@ def agreement(options: Options) -> Part:
         "sound one's, so that FID cannot tell them apart, and noise that ruins FID costs a "
         "segmenter little. Without the permuted one it is "
         f"{rank_correlation(fid, dice, [n for n in known if n != 'permuted']):.2f}.",
-        "The collapsed generator makes one image alone. That its recall is 0 follows from how "
-        "recall is counted: real images must lie within a ball around a generated one that reaches "
-        "to its fifth neighbour, and the balls of equal images have radius 0. Six copies of every "
-        "image of a varied set would have a recall of 0, too.",
-        f"Inception score of the collapsed generator over the sound one's: {sure:.2f}.",
+        "The collapsed generator has one image a vendor, moved by up to half a voxel and with "
+        "noise of a hundredth of its range: as sharp as the sound one's and as surely named. Recall "
+        "asks for real images within balls around generated ones that reach to the fifth "
+        "neighbour; they are as small as that movement.",
         *(f"{name}: {text}." for name, texts in read.items() for text in texts),
     )
     return Part(

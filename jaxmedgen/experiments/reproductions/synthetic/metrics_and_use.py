@@ -105,8 +105,8 @@ def agreement(options: Options) -> Part:
         "segmenter little. Without the permuted one it is "
         f"{rank_correlation(fid, dice, [n for n in known if n != 'permuted']):.2f}.",
         "The collapsed generator has one image a vendor, moved by up to half a voxel and with "
-        "noise of a hundredth of its range: as sharp as the sound one's and as surely named. Recall "
-        "asks for real images within balls around generated ones that reach to the fifth "
+        "noise of a hundredth of its range: as sharp as the sound one's and as surely named. "
+        "Recall asks for real images within balls around generated ones that reach to the fifth "
         "neighbour; they are as small as that movement.",
         *(f"{name}: {text}." for name, texts in read.items() for text in texts),
     )

@@ -29,6 +29,7 @@ from jaxmedgen.augment.draws import split_keys
 from jaxmedgen.augment.mixing import Labels
 from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.spatial import Spatial
+from jaxmedgen.augment.statistics import value_range
 from jaxmedgen.ops.fields import identity_grid
 from jaxmedgen.ops.resample import resample, resample_labels
 from jaxmedgen.ops.transformers import Transformer
@@ -56,8 +57,9 @@ class LatentAugmentation:
         probability: chance that a sample is transformed at all.
         redraw: ``keys, image -> image`` in the common frame with another appearance, which is shown
             in place of the real one. Decoded images are blurred: None deforms the real image.
-        policy: what else happens to image and label. Its spatial maps and the deformation are
-            composed and the image is resampled once (a redrawn one twice).
+        policy: what else happens to image and label, and what lies beyond the border. Its spatial
+            maps and the deformation are composed and the image is resampled once (a redrawn one
+            twice).
     """
 
     encode: Callable[[Array], tuple[Array, Array]]
@@ -99,27 +101,29 @@ class LatentAugmentation:
         Args:
             keys: one a sample.
             image: training images as the model saw them.
-            label: class indices, moved by the same map (linear weights of the classes, the
-                largest wins).
+            label: class indices, moved by the same map (nearest voxel, unless the policy says
+                otherwise).
 
         Returns:
             Image and label; soft labels ``[b, *s, k]`` from a policy with mixup.
         """
-        if self.policy is None:
-            return self._deformed(keys, image, label)
         if self.redraw is not None:
+            if self.policy is None:
+                return self._redrawn(keys, image, label)
             first, second = split_keys(keys, 2)
-            return self.policy(second, *self._deformed(first, image, label))
-        spatial = self.policy.spatial or Spatial(spacing=(1.0,) * (image.ndim - 2))
+            return self.policy(second, *self._redrawn(first, image, label))
+        # Alone as with a preset: air and label 0 beyond the border, labels of the nearest voxel.
+        policy = self.policy or Augmentation()
+        spatial = policy.spatial or Spatial(spacing=(1.0,) * (image.ndim - 2))
         grid = identity_grid(image.shape[1:-1])
         spatial = dataclasses.replace(
             spatial,
             sample_field=lambda keys: self.coordinates(keys, image) - grid,
             sample_field_p=self.probability,
         )
-        return dataclasses.replace(self.policy, spatial=spatial)(keys, image, label)
+        return dataclasses.replace(policy, spatial=spatial)(keys, image, label)
 
-    def _deformed(self, keys, image, label):
+    def _redrawn(self, keys, image, label):
         draw_keys, on_keys, redraw_keys = split_keys(keys, 3)
         coordinates, common = self._coordinates(draw_keys, image)
         on = jax.vmap(jax.random.bernoulli, (0, None))(on_keys, float(self.probability))
@@ -127,11 +131,14 @@ class LatentAugmentation:
         def choose(a, b):
             return jnp.where(on.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
 
-        if self.redraw is None:
-            moved = resample(image, coordinates)
-        else:
-            moved = resample(self.redraw(redraw_keys, image), common)
-        return choose(moved, image), choose(resample_labels(label, coordinates, order=1), label)
+        drawn = self.redraw(redraw_keys, image)
+        moved = resample(drawn, common, mode="constant", fill=self._air(drawn))
+        return choose(moved, image), choose(resample_labels(label, coordinates), label)
+
+    def _air(self, image):
+        if self.policy is None or self.policy.background is None:
+            return value_range(image)[0]
+        return float(self.policy.background)
 
     def coordinates(
         self, keys: Key[Array, " b"], image: Float[Array, " b *s c"]

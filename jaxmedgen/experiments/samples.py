@@ -7,11 +7,12 @@ images that was trained on slices of volumes makes volumes: stacks of slices in 
 import dataclasses
 import pathlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxmedgen.data import nnunet
@@ -26,13 +27,27 @@ from jaxmedgen.data.sources import Record
 from jaxmedgen.experiments.rendering import compiled, draw_image
 from jaxmedgen.experiments.synthetic.manifest import SetLog
 from jaxmedgen.report.pictures import Rgb, montage, save_png, three_planes
-from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise, HasAtlas
+from jaxmedgen.systems.base import CanDeform, CanSample, CanStylise, HasAtlas, PlayerVariables
 from jaxmedgen.types import Variables
 
 Layout = Literal["plain", "nnunet"]
 
 _GROUP = 8
 """Subjects that are deformed at a time."""
+
+
+@runtime_checkable
+class LendsPerspectives(CanDeform, Protocol):
+    """Shows subjects in the perspective of others, who need not be in the same batch.
+
+    `CanDeform.deform` then takes the others' perspectives as ``lenders``.
+    """
+
+    def perspectives(
+        self, variables: PlayerVariables, image: Float[Array, "b *s c"]
+    ) -> PyTree[Array]:
+        """What each image lends, arrays with a leading axis of images."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,14 +187,20 @@ def write_deformed(
 ) -> None:
     """Training subjects deformed the way their population varies: files as `write_samples`.
 
-    Each has the affine of the subject that was deformed.
+    Each has the affine of the subject that was deformed. All training subjects lend their
+    perspective, not only those that are deformed with it.
 
     Raises:
         ValueError: subjects without a label map.
     """
     if "label" not in sources.train[0]:
         raise ValueError("the training images have no label maps: there is nothing to move along")
-    deform = jax.jit(lambda keys, image, label: system.deform(variables, keys, image, label))
+    lent = {}
+    if isinstance(system, LendsPerspectives):
+        lent = {"lenders": _perspectives(system, variables, sources.train)}
+    deform = jax.jit(
+        lambda keys, image, label: system.deform(variables, keys, image, label, **lent)
+    )
     stream, pictures, log = SampleStream(sources.train, seed), [], SetLog()
     size = min(_GROUP, len(sources.train))
     for start in range(0, count, size):
@@ -203,6 +224,13 @@ def write_deformed(
         class_names=sources.train.info.class_names,
     )
     _finish(output, sources, pictures, layout)
+
+
+def _perspectives(system, variables, train):
+    """What all subjects lend, read one at a time."""
+    look = jax.jit(lambda image: system.perspectives(variables, image))
+    found = [look(jnp.asarray(train[k]["image"])[None]) for k in range(len(train))]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
 
 
 def _write(output, number, image, label, spacing, affine, layout) -> Rgb:

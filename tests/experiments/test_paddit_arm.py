@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.presets import preset
 from jaxmedgen.augment.spatial import displacements, sample_spatial
 from jaxmedgen.configuration import load_config
@@ -122,6 +123,29 @@ def test_generic_deformations_are_as_large_as_the_samples(arms):
     assert 0.35 < (other > 0).mean() < 0.65
     rms = [np.sqrt(np.mean(x**2)) for x in (own, other[other > 0])]
     assert rms[0] == pytest.approx(rms[1], rel=0.15)
+
+
+def test_generic_deformations_keep_the_size_on_a_preset_s_grid(arms):
+    """genseg2d has another grid, other locked layers and another distribution."""
+    made, *_ = arms
+    elastic = preset("genseg2d", (1.0, 1.0), classes=2).spatial
+    model = dataclasses.replace(
+        made["paddit"][0].augmentation, policy=Augmentation(spatial=elastic)
+    )
+    spatial = paddit_arm.generic(model, (16, 16), 0, count=200).spatial
+    keys = jax.random.split(jax.random.key(7), 200)
+
+    @jax.jit
+    def sizes(keys):
+        own = model.displacement(jnp.arange(200) % 3, keys)
+        (other,) = displacements(spatial, sample_spatial(spatial, keys), (16, 16))
+        return [jnp.sqrt(jnp.mean(jnp.sum(u**2, -1), (1, 2))) for u in (own, other)]
+
+    own, other = (np.asarray(x) for x in sizes(keys))
+    rms = [np.sqrt(np.mean(x**2)) for x in (own, other[other > 0])]
+    assert rms[0] == pytest.approx(rms[1], rel=0.1)
+    kept = ("elastic_controls", "elastic_locked", "elastic_distribution", "rotation", "border")
+    assert all(getattr(spatial, name) == getattr(elastic, name) for name in kept)
 
 
 def test_the_segmenter_tells_the_arm_its_subjects(arms):

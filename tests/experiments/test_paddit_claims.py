@@ -11,7 +11,7 @@ from jaxmedgen.data.sources import subset
 from jaxmedgen.experiments.arms import ARMS
 from jaxmedgen.experiments.paddit_arm import Model
 from jaxmedgen.experiments.reproductions import paddit
-from jaxmedgen.experiments.reproductions.population import arms, chains
+from jaxmedgen.experiments.reproductions.population import arms, chains, shooting
 from tests.experiments.made_up import study
 
 GAINS = {"paddit": (0.1, 0.04), "paddit-generic": (0.09, -0.01)}  # lesion, ventricle
@@ -53,6 +53,19 @@ def test_the_table_has_a_row_an_arm():
     assert len(lines) == 2 + len(paddit.CORE)
     assert len({line.count("|") for line in lines}) == 1
     assert "20 %" in lines[2]
+
+
+@pytest.mark.parametrize(("scale", "holds"), [(0.35, False), (0.19, True)])
+def test_registration_is_judged_by_the_norm_of_the_residual(scale, holds):
+    """A residual of 35 % of what it was: its squares have fallen by 88 %, which is not enough."""
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=100)
+    squares = ((scale * before) ** 2).sum() / (before**2).sum()
+    made = shooting.Demonstration(None, None, None, float(squares), (0.5, 0.8), 0.4, 1.0)
+    residual, *others = shooting.claims(made)
+    change = np.linalg.norm(scale * before) / np.linalg.norm(before) - 1
+    assert residual.measured == pytest.approx(100 * change)
+    assert residual.holds is holds and all(claim.holds for claim in others)
 
 
 def test_models_are_judged_by_the_noise_that_was_added(tmp_path):

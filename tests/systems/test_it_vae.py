@@ -14,6 +14,7 @@ from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.ops.fields import compose
 from jaxmedgen.systems import base
 from jaxmedgen.systems.deformation.it_vae import PLAYER, ItVae
+from jaxmedgen.train.objectives import LossInputs
 from jaxmedgen.train.parallel import ParallelSettings
 from tests.train.test_parallel import run as parallel_run
 
@@ -135,23 +136,43 @@ def test_arms_have_their_latents(arm, latents):
     assert set(shapes.players) == {PLAYER}
 
 
-def test_three_dimensions_build_and_step():
-    """Affine and velocity in 3D, smoothness and folding penalties on."""
+def test_penalties_of_maps_in_three_dimensions():
+    """Loss less bound: the velocity's energy by numpy's FFT, and how far a mirrored map folds."""
+    shape, settings = (8, 8, 8), {"criterion__smoothness": "1e-4", "criterion__folding": "10.0"}
     _, _, system = small(
-        "data=brain",
-        data__shape="(16, 16, 16)", data__train="1", data__test="0",
-        criterion__smoothness="0.1", criterion__folding="1.0",
+        "data=brain", data__shape=str(shape), data__train="1", data__test="0",
+        model__transformer="affine+svf", criterion__warm_up="0", criterion__free_bits="0.0",
+        **settings,
     )  # fmt: skip
-    image = jnp.zeros((2, 16, 16, 16, 1))
-    noise = jnp.zeros((2, system.latents))
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(2, *shape, 1)), jnp.float32)
+    # The last layer starts at zero: its bias is all that the map is made of.
+    bias = np.concatenate([0.05 * rng.normal(size=12), 2 * rng.normal(size=3 * 4**3)])
+    bias[0] = -3.0  # a scale of the first axis below zero
 
-    def step(key):
-        variables = system.net.init(key, image, noise)
-        return system.net.apply(variables, image, noise, mutable=["batch_stats"])[0]
+    @jax.jit
+    def step(key, bias):
+        made = system.init(key, {"image": image}).players[PLAYER]
+        decoder = made.params["perspective_decoder"]
+        decoder = decoder | {"Dense_2": decoder["Dense_2"] | {"bias": bias}}
+        variables = {"params": made.params | {"perspective_decoder": decoder}, **made.variables}
+        keys = jax.random.split(key, 2)
+        inputs = LossInputs({PLAYER: variables}, {}, {"image": image}, keys, key, jnp.int32(0))
+        (objective,) = system.objectives()
+        loss, outputs = objective.loss(inputs)
+        family = system.net.transformer
+        parameters = family.bounded(bias[None], shape)
+        found = family.velocity(parameters, shape)[0], family.coordinates(parameters, shape)[0]
+        return loss + outputs.metrics["elbo"], *found
 
-    found = jax.eval_shape(step, jax.random.key(0))
-    assert found.mean.shape == image.shape
-    assert found.parameters.shape == (2, 12 + 3 * 4**3)
+    penalty, velocity, points = map(np.asarray, step(jax.random.key(0), jnp.float32(bias)))
+    laplacian = sum(np.meshgrid(*[2 - 2 * np.cos(2 * np.pi * np.arange(8) / 8)] * 3))
+    spectrum = np.abs(np.fft.fftn(velocity, axes=(0, 1, 2), norm="ortho")) ** 2
+    energy = 0.5 * ((3 * laplacian + 1) ** 3 * spectrum.sum(-1)).sum()
+    rows = np.stack([np.stack(np.gradient(points[..., i]), -1) for i in range(3)], -2)
+    folded = np.maximum(-np.linalg.det(rows), 0).mean()
+    assert 1e-4 * energy > 1 and folded > 0.1
+    np.testing.assert_allclose(penalty, 1e-4 * energy + 10 * folded, rtol=1e-3)
 
 
 def test_settings_that_do_not_fit_are_refused():

@@ -50,7 +50,10 @@ def tiny(**overrides):
 
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
-    """Metrics of every step, the last state, and both again from a checkpoint after two steps."""
+    """Metrics, the last state, both again from a checkpoint, and the state after the third step.
+
+    The first two steps look for modes, the third samples and learns, the last only samples.
+    """
     _, sources, system = tiny()
     batches = training_stream(sources.train, batch_size=8, seed=0, num_threads=0)
     step = make_step(system.objectives(), system.players(), prepare=system.prepare)
@@ -68,13 +71,15 @@ def one_device(tmp_path_factory):
             checkpoints.save(state, {})
         if number > 1:
             rest.append(batch)
+        if number == 2:
+            learnt = state
     resumed, _ = checkpoints.restore(state)
     again = []
     for batch in rest:
         resumed, metrics = compiled(resumed, batch)
         again.append(jax.device_get(metrics))
     checkpoints.close()
-    return history, state, again, resumed
+    return history, state, again, resumed, learnt
 
 
 @pytest.mark.parametrize("flow", ["stationary", "geodesic"])
@@ -116,41 +121,67 @@ def test_gradient_of_the_energy_against_finite_differences(flow):
             np.testing.assert_allclose(found, jacobian.T @ jacobian + np.eye(18), atol=1e-8)
 
 
-def test_m_step_is_the_closed_form(one_device):
-    """Template, sigma and variance from the draws, by scipy's interpolation."""
-    _, sources, system = tiny()
-    history, state, *_ = one_device
-    own = state.players[PLAYER]
-    draws, params = own.variables["chains"]["draws"], own.params
-    assert draws.shape == (8, 2, 4, *system.flow.prior.coordinates)
-    # The last step sampled with fixed parameters: its metrics are those of these draws.
+def pulled_images(sources, system, player):
+    """All subjects' images moved by all their draws, by scipy, and what that leaves of noise."""
+    draws = player.variables["chains"]["draws"]
     several = draws.reshape(8, 8, *draws.shape[3:])
     grid = np.stack(np.meshgrid(*[np.arange(16)] * 2, indexing="ij"))
+    displacement = jax.jit(lambda xi: system.flow.displacement(xi, player.params["prior"]))
     pulled, gains = [], []
-    displacement = jax.jit(lambda xi: system.flow.displacement(xi, params["prior"]))
     for k in range(8):
-        u = np.asarray(displacement(several[k]))
-        gains.append(np.asarray(interpolation_gain(jnp.asarray(u))).mean())
         image = sources.train[k]["image"][..., 0]
+        u = np.asarray(displacement(several[k]))
+        gains.append(interpolation_gain(jnp.asarray(u)).mean((1, 2)))
         pulled += [
-            scipy.ndimage.map_coordinates(
-                image, grid + np.moveaxis(f, -1, 0), order=1, mode="nearest"
-            )
-            for f in u
+            scipy.ndimage.map_coordinates(image, at, order=1, mode="nearest")
+            for at in grid + np.moveaxis(u, -1, 1)
         ]
-    pulled = np.stack(pulled)
-    residual = np.sqrt(((pulled - np.asarray(params["template"])[..., 0]) ** 2).mean())
-    last = history[-1]
+    return np.stack(pulled), np.stack(gains)
+
+
+def test_m_step_is_the_closed_form(one_device):
+    """Template and sigma of an iteration that learns are those of its draws, by scipy."""
+    _, sources, system = tiny()
+    history, *_, learnt = one_device
+    own = learnt.players[PLAYER]
+    pulled, _ = pulled_images(sources, system, own)
+    template = np.asarray(own.params["template"])[..., 0]
+    np.testing.assert_allclose(template, pulled.mean(0), atol=1e-4)
+    sigma = np.exp(float(own.params["log_sigma"]))
+    np.testing.assert_allclose(sigma**2, ((pulled - pulled.mean(0)) ** 2).mean(), rtol=1e-3)
+    np.testing.assert_allclose(history[2]["sigma"], sigma, rtol=1e-6)
+    assert history[2]["template_change"] > 1e-3
+
+
+def test_frozen_parameters_are_compared_with_new_draws(one_device):
+    """Residual, noise and variance after the last iteration, by scipy's interpolation."""
+    _, sources, system = tiny()
+    history, state, *_ = one_device
+    own, last = state.players[PLAYER], history[-1]
+    pulled, gains = pulled_images(sources, system, own)
+    residual = np.sqrt(((pulled - np.asarray(own.params["template"])[..., 0]) ** 2).mean())
     np.testing.assert_allclose(last["residual"], residual, rtol=1e-4)
     variance = own.variables["population"]["variance"][..., 0]
     np.testing.assert_allclose(variance, pulled.var(0), rtol=1e-3, atol=1e-4)
-    sigma = np.exp(float(params["log_sigma"]))
-    np.testing.assert_allclose(last["noise"], sigma / np.sqrt(np.mean(gains) * 7 / 8), rtol=1e-4)
+    sigma = np.exp(float(own.params["log_sigma"]))
+    np.testing.assert_allclose(last["noise"], sigma / np.sqrt(gains.mean() * 7 / 8), rtol=1e-4)
     assert last["residual"] < 0.9 * np.std([sources.train[k]["image"] for k in range(8)], 0).mean()
     assert last["folding"] == 0
 
 
-def test_velocities_are_centred_and_the_log_is_complete(one_device):
+def test_velocities_are_centred_while_the_template_learns(one_device):
+    """The mean over subjects is taken out of draws and chains, which go on from the last draw."""
+    _, state, *_, learnt = one_device
+    chains, frozen = (x.players[PLAYER].variables["chains"] for x in (learnt, state))
+    means = np.asarray(chains["draws"]).mean((1, 2))
+    assert np.abs(means).max() > 0.3
+    np.testing.assert_allclose(means.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(chains["position"], chains["draws"][:, :, -1], atol=1e-6)
+    # The last iteration samples the posterior of a fixed template: nothing is taken out.
+    assert np.abs(np.asarray(frozen["draws"]).mean((0, 1, 2))).max() > 1e-3
+
+
+def test_the_log_is_complete(one_device):
     history, state, *_ = one_device
     names = ("acceptance", "energy_error", "rhat", "ess", "step_size", "sharpness", "inverse_error")
     assert all(np.isfinite(history[-1][n]) for n in names)
@@ -190,7 +221,7 @@ def test_parity_of_devices(one_device):
 
 def test_a_resumed_run_repeats_the_numbers(one_device):
     """Chains, tuning and template come back from the checkpoint."""
-    history, state, again, resumed = one_device
+    history, state, again, resumed, _ = one_device
     assert len(again) == 2
     for a, b in zip(history[2:], again):
         assert a.keys() == b.keys()

@@ -113,6 +113,15 @@ class ItVae:
         found = self._means(variables, image)
         return found.perspective, found.appearance
 
+    def perspectives(self, variables: PlayerVariables, image: Float[Array, " b *s c"]) -> Posterior:
+        """Posteriors of z_P: what images lend to those that are deformed.
+
+        Raises:
+            ValueError: the model has no transformer.
+        """
+        self._need_transformer()
+        return self.net.apply(variables[PLAYER], image, method="encode_perspective")
+
     def reconstruct(
         self, variables: PlayerVariables, image: Float[Array, " b *s c"]
     ) -> Float[Array, " b *s c"]:
@@ -127,9 +136,8 @@ class ItVae:
         Raises:
             ValueError: the model has no transformer.
         """
-        self._need_transformer()
-        posterior = self.net.apply(variables[PLAYER], image, method="encode_perspective")
-        return self.net.apply(variables[PLAYER], posterior.mean, method="decode_perspective")
+        z = self.perspectives(variables, image).mean
+        return self.net.apply(variables[PLAYER], z, method="decode_perspective")
 
     def align(
         self,
@@ -176,24 +184,16 @@ class ItVae:
             ValueError: the model has no transformer.
         """
         self._need_transformer()
-        model = variables[PLAYER]
 
         def encode(image):
-            found = self.net.apply(model, image, method="encode_perspective")
+            found = self.perspectives(variables, image)
             return found.mean, found.log_variance
 
         def decode(z):
-            return self.net.apply(model, z, method="decode_perspective")
+            return self.net.apply(variables[PLAYER], z, method="decode_perspective")
 
-        return LatentAugmentation(
-            encode,
-            decode,
-            self.net.transformer,
-            posterior.mean,
-            posterior.log_variance,
-            mode=mode,
-            **settings,
-        )
+        maps, means, spread = self.net.transformer, posterior.mean, posterior.log_variance
+        return LatentAugmentation(encode, decode, maps, means, spread, mode, **settings)
 
     def deform(
         self,
@@ -201,11 +201,16 @@ class ItVae:
         keys: Key[Array, " b"],
         image: Float[Array, " b *s c"],
         label: Int[Array, " b *s"],
+        lenders: Posterior | None = None,
     ) -> tuple[Float[Array, " b *s c"], Int[Array, " b *s"]]:
-        """The given subjects, each in the perspective of another of them, with their labels."""
-        posterior, _ = self.encode(variables, image)
-        mode = "mixed" if len(image) > 1 else "instance"
-        return self.augmentation(variables, posterior, mode, probability=1)(keys, image, label)
+        """The given subjects, each in the perspective of another one, with their labels.
+
+        The others are those of `lenders` (`perspectives`), the given ones among them, or these
+        alone: then each may be given once only, or it might meet itself.
+        """
+        lenders = self.perspectives(variables, image) if lenders is None else lenders
+        mode = "mixed" if len(lenders.mean) > 1 else "instance"
+        return self.augmentation(variables, lenders, mode, probability=1)(keys, image, label)
 
     def _need_transformer(self) -> None:
         if self.net.transformer is None:

@@ -37,7 +37,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "profile_at": -1,
             "ignore_label": -1,
             "data": {
-                "kind": "brain",  # brain | shapes | folder | tfds
+                "kind": "brain",  # brain | shapes | short_axis | folder | tfds | ...: docs/data.md
                 "folder": "",
                 "label_map": "",  # CSV or JSON file (or freesurfer): value in the files -> class
                 "cache": "",  # folder for preprocessed scans; "" keeps them in memory
@@ -60,6 +60,19 @@ def get_config(argument: str = "") -> ConfigDict:
                 "lesions": (),
                 "train_site": "a",
                 "test_site": "b",
+                # Hearts (short_axis, short_axis_stack, heart_slices, late_enhancement).
+                "vendors": (),  # of A, B, C, D; () = A and B, of heart_slices A
+                "test_vendors": (),  # () = those of training
+                "heart_classes": 0,  # of short_axis: 4 (0 as well), or 8 with the organs
+                "diseases": (),  # of NOR, DCM, HCM, RV; () = all, of heart_slices NOR
+                "test_diseases": (),  # of heart_slices; () = those of training
+                "phases": (),  # of short_axis_stack: ED, ES; () = ED
+                "slices": 0,  # a subject, of late_enhancement; 0 = 1
+                # Cluttered digits; None = 8 pieces of 10 pixels, glyphs of 28, one class.
+                "clutter": None,
+                "piece": None,
+                "glyph": None,
+                "domains": None,
             },
             "patch_size": (128, 128, 128) if size == "pod" else (),  # () = whole volumes
             "foreground_probability": 0.33,

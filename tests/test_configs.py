@@ -9,6 +9,7 @@ import pytest
 
 from jaxmedgen.configuration import SIZES, ConfigError, load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.systems.base import CanPredict, System, build_system
 
@@ -106,3 +107,42 @@ def test_cardiac_synthesis_takes_all_volumes_of_a_folder(tmp_path):
     window = sources.train[0]["window"]
     assert window[0, 0] < 0.05 and window[1, 0] > 0.95
     assert sources.train[0]["image"].shape == (64, 64, 1)
+
+
+@pytest.mark.parametrize("name", ["unet", "ablation"])
+@pytest.mark.parametrize(
+    ("kind", "settings", "classes", "tested"),
+    [
+        ("short_axis", {"vendors": "('C',)", "test_vendors": "('D',)", "heart_classes": "8"}, 8, 3),
+        ("short_axis", {}, 4, 3),
+        ("short_axis_stack", {"vendors": "('C',)", "diseases": "('HCM',)"}, 4, 3),
+        ("heart_slices", {"vendors": "('C',)", "test_vendors": "('C', 'D')"}, 8, 6),
+        ("heart_slices", {"test_diseases": "('HCM', 'RV')"}, 8, 6),
+        ("late_enhancement", {"slices": "2"}, 10, 6),
+        ("cluttered_digits", {"clutter": "1", "piece": "5", "glyph": "18", "domains": "2"}, 3, 3),
+        ("cluttered_digits", {}, 2, 3),
+    ],
+)
+def test_phantoms_of_hearts_and_digits_are_labelled_data_of_segmenters(
+    name, kind, settings, classes, tested
+):
+    shape = "(6, 32, 32)" if kind == "short_axis_stack" else "(32, 32)"
+    settings = settings | {"kind": kind, "shape": shape}
+    counts = {"data.train": "4", "data.validation": "1", "data.test": "3"}
+    config = load_config(name, counts | {f"data.{key}": text for key, text in settings.items()})
+    sources = build_sources(config.data)
+    assert len(sources.info.class_names) == classes and len(sources.test) == tested
+    for part in (sources.train, sources.test):
+        records = [part[i] for i in range(len(part))]
+        assert {r["image"].shape[:-1] for r in records} == {tuple(config.data.shape)}
+        assert all(0 < r["label"].max() < classes for r in records)
+    names = [getattr(sources, part).info.case_names for part in ("train", "test")]
+    if kind == "short_axis":
+        vendors = [{case[-1] for case in part} for part in names]
+        assert vendors == ([{"C"}, {"D"}] if settings.get("vendors") else [{"A", "B"}] * 2)
+    if kind == "short_axis_stack":
+        assert {VENDORS[r["vendor"]] for r in records} == {"C"} and set(part.groups) == {"HCM"}
+    if kind == "heart_slices":
+        groups = [{case[:-6] for case in part} for part in names]
+        of_vendors = [{"C-NOR"}, {"C-NOR", "D-NOR"}]
+        assert groups == (of_vendors if settings.get("vendors") else [{"A-NOR"}, {"A-HCM", "A-RV"}])

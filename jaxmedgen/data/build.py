@@ -134,7 +134,7 @@ def build_sources(data: Any) -> Sources:
         parts = numbered_parts(
             data,
             lambda size, start: LateEnhancement(
-                size, tuple(data.shape), data.seed, start, slices=data.slices
+                size, tuple(data.shape), data.seed, start, slices=data.get("slices") or 1
             ),
         )
     elif data.kind == "hemispheres":

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxmedgen.augment.label_deformation import Elastic, Rotation
 from jaxmedgen.augment.label_morphology import RULES, LabelMorphology
+from jaxmedgen.experiments.label_space import equalised_indices
 from jaxmedgen.experiments.label_synthesis import Population, SyntheticSubject
-from jaxmedgen.metrics.cardiac import clinical_indices
 from jaxmedgen.metrics.plausibility import plausible_share
 
 Operator = Literal["elastic", "right_elastic", "morphology"]
@@ -59,5 +59,7 @@ def operate(population: Population, operator: Operator | str, seed: int) -> Synt
         disease=stack.group,
         phase=stack.phase,
         plausible_slices=plausible_share(made),
-        within_range=population.range.contains(clinical_indices(made, stack.spacing)),
+        within_range=population.range.contains(
+            equalised_indices(made, stack.spacing, population.slices)
+        ),
     )

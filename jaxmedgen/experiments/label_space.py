@@ -1,11 +1,12 @@
 """The latent space of a trained model of label maps: stacks in, stacks out.
 
 What `systems.shape` models offer (`CanCodeLabels`) is jitted once for groups of slices of one size;
-volumes (3D models) are a single latent vector, slices one each.
+volumes (3D models) are a single latent vector, slices one each. Clinical indices of what is decoded
+are compared with those of real stacks in as many slices (`equalised_indices`).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmedgen.data.stacks import Stack
+from jaxmedgen.metrics.cardiac import ClinicalIndices, clinical_indices
 from jaxmedgen.metrics.plausibility import clean_label
 from jaxmedgen.ops.latent_paths import SLICES, equalise_slices
 from jaxmedgen.ops.slice_interpolation import interpolate_labels
@@ -82,10 +84,7 @@ class LabelSpace:
         """
         if not self.volumes:
             return equalise_slices(self.encode(stack.label, rng), count)
-        positions = np.linspace(0, len(stack.label) - 1, self.shape[0])
-        classes = int(stack.label.max()) + 1
-        volume = interpolate_labels(stack.label, positions, classes=classes)
-        return self.encode(volume[None], rng)
+        return self.encode(_equalised(stack.label, self.shape[0])[None], rng)
 
     def stack(self, latents: Float[np.ndarray, "n d"], clean: bool = True) -> np.ndarray:
         """The label map ``[slices, h, w]`` of one subject's latents."""
@@ -112,6 +111,30 @@ def open_space(
         shape,
         heart,
     )
+
+
+def equalised_indices(
+    label: Int[np.ndarray, "n h w"], spacing: Sequence[float | int], count: int = SLICES
+) -> ClinicalIndices:
+    """Clinical indices of a stack in `count` slices from its first to its last one.
+
+    n slices stand for n slabs, equalised ones only for the length between the middles of the first
+    and the last: the same heart loses a tenth of its volume at 6 slices. Slices are interpolated by
+    signed distances: the indices are the subject's, not those of what a model makes of it.
+
+    Args:
+        label: the stack, of at least two slices.
+        spacing: mm between its slices, rows and columns.
+        count: slices, at least two.
+    """
+    between = (len(label) - 1) * float(spacing[0]) / (count - 1)
+    return clinical_indices(_equalised(label, count), (between, *spacing[1:]))
+
+
+def _equalised(label, count):
+    """A stack at `count` equal steps from its first to its last slice, by signed distances."""
+    positions = np.linspace(0, len(label) - 1, count)
+    return interpolate_labels(label, positions, classes=int(label.max()) + 1)
 
 
 def _groups(array, size):

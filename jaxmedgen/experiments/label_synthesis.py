@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from scipy.stats import norm
 
 from jaxmedgen.data.stacks import Stack
-from jaxmedgen.experiments.label_space import LabelSpace
+from jaxmedgen.experiments.label_space import LabelSpace, equalised_indices
 from jaxmedgen.metrics.cardiac import INDICES, ClinicalIndices, clinical_indices
 from jaxmedgen.metrics.plausibility import IndexRange, plausible_share
 from jaxmedgen.ops.correlated_normal import Correlate, draw_latents, latent_statistics
@@ -44,7 +44,7 @@ class SyntheticSubject:
         seed: of its draws.
         disease: that is meant, "" for none.
         plausible_slices: share of slices whose topology is a heart's.
-        within_range: whether clinical indices are those of training subjects (1 to 99 %).
+        within_range: whether clinical indices are those of equalised training subjects (1 to 99 %).
         vendor: whose style it was rendered in, "" for labels alone.
         phase: of its sources, "" where it is not known.
     """
@@ -63,8 +63,7 @@ class SyntheticSubject:
 
     def record(self) -> dict[str, object]:
         """All but the label map, for a JSON file."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value for name, value in fields.items() if name != "label"}
+        return {name: value for name, value in vars(self).items() if name != "label"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Population:
         space: of the trained model.
         stacks: training subjects.
         latents: of each, equalised, ``[m, n, d]``.
-        indices: clinical indices of each.
+        indices: clinical indices of each, equalised as the subjects that are made.
         range: of the indices.
     """
 
@@ -114,8 +113,6 @@ class Population:
         if len(kept) < 2:
             known = ", ".join(p or "none" for p in self.phases)
             raise ValueError(f"{len(kept)} training stacks in phase '{phase}': known are {known}")
-        if len(kept) == len(self.stacks):
-            return self
         indices = tuple(self.indices[i] for i in kept)
         return dataclasses.replace(
             self,
@@ -125,12 +122,16 @@ class Population:
             range=IndexRange.of(indices),
         )
 
+    @property
+    def slices(self) -> int:
+        """Of an equalised stack."""
+        return self.space.shape[0] if self.space.volumes else self.latents.shape[1]
+
     def extent(self, *numbers: int) -> tuple[float, float, float]:
         """Spacing of an equalised stack as long as the given subjects' mean."""
         chosen = [self.stacks[i] for i in numbers]
-        count = self.space.shape[0] if self.space.volumes else self.latents.shape[1]
         length = np.mean([(len(s.label) - 1) * s.spacing[0] for s in chosen])
-        return (float(length) / (count - 1), *chosen[0].spacing[1:])
+        return (float(length) / (self.slices - 1), *chosen[0].spacing[1:])
 
 
 def measure_population(
@@ -148,7 +149,8 @@ def measure_population(
         rng: draws from posteriors instead of taking their means.
     """
     kept = tuple(stack for stack in stacks if len(stack.label) > 1)
-    indices = tuple(clinical_indices(stack.label, stack.spacing) for stack in kept)
+    slices = space.shape[0] if space.volumes else count
+    indices = tuple(equalised_indices(s.label, s.spacing, slices) for s in kept)
     latents = np.stack([space.embed(stack, count, rng) for stack in kept])
     return Population(space, kept, latents, indices, IndexRange.of(indices))
 
@@ -220,7 +222,7 @@ def synthesise(
 def target_attribute(
     population: Population, number: int, attribute: str, percentile: float | int
 ) -> tuple[Float[np.ndarray, "n d"], float]:
-    """A subject moved until an attribute reaches a percentile of the training subjects'.
+    """A subject moved until an attribute reaches a percentile of the equalised training subjects'.
 
     Args:
         population: of the training subjects.

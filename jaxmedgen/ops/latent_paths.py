@@ -109,14 +109,15 @@ def regress_attribute(
 ) -> AttributeDirection:
     """Where an attribute of whole subjects (a volume, a thickness) grows.
 
-    Ridge regression of the attribute on the standardised latents; the gradient g is turned into the
-    step ``C g / (g^T C g)`` with the covariance C of the subjects, the likeliest one that changes
-    the attribute by 1: it stays where subjects are.
+    Ridge regression of the attribute on the latents less their means, one penalty for all of them;
+    the gradient g is turned into the step ``C g / (g^T C g)`` with the covariance C of the
+    subjects, the likeliest one that changes the attribute by 1: it stays where subjects are.
 
     Args:
         latents: equalised stacks of the training subjects.
         attribute: a number for each of them.
-        ridge: weight of the penalty, in standardised units times subjects.
+        ridge: weight of the penalty ``|g|^2``, in mean squared lengths of a subject's latents less
+            their means.
 
     Raises:
         ValueError: fewer than three subjects, or one value for all of them.

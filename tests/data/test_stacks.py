@@ -1,12 +1,23 @@
 """Stacks of phantom hearts, their slices, equalised volumes, groups."""
 
+import collections
+
 import numpy as np
 import pytest
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.image_slices import ImageSlices
-from jaxmedgen.data.phantoms.short_axis_stack import DISEASES, ShortAxisStacks, contract, draw_heart
+from jaxmedgen.data.phantoms.short_axis import merge_tissues
+from jaxmedgen.data.phantoms.short_axis_stack import (
+    DISEASES,
+    ShortAxisStacks,
+    contract,
+    draw_heart,
+    draw_stack,
+)
+from jaxmedgen.data.phantoms.vendors import VENDORS
+from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import ArraySource, DatasetInfo
 from jaxmedgen.data.stacks import Slices, base_first, crop_to_content, read_groups, read_stacks
 from jaxmedgen.metrics.cardiac import clinical_indices, ejection_fraction
@@ -68,6 +79,33 @@ def test_subjects_are_functions_of_their_number_and_have_images_on_demand():
     assert 0 <= record["image"].min() and record["image"].max() <= 1
     with pytest.raises(ValueError, match="diseases"):
         ShortAxisStacks(2, diseases=("flu",))
+
+
+def test_every_vendor_has_every_disease_and_label_maps_are_what_they_were():
+    two = ShortAxisStacks(20, start=3, vendors=("A", "B"), phases=("ED", "ES"))
+    counts = collections.Counter((two.vendor_of(i), two.disease_of(i)) for i in range(2, 34))
+    assert counts == {(v, d): 4 for v in "AB" for d in DISEASES}  # 8 subjects twice, both phases
+    for index in (2, 9):
+        record = two[index]
+        assert VENDORS[record["vendor"]] == two.vendor_of(index)
+        one = ShortAxisStacks(
+            1, start=3 + index // 2, phases=("ED", "ES"), diseases=(two.disease_of(index),)
+        )
+        np.testing.assert_array_equal(one[index % 2]["label"], record["label"])
+    # Of label deformation, whose stacks have no vendor: the disease is the number's.
+    config = load_config("label_deformation", {"data.train": "9", "data.test": "2"})
+    sources = build_sources(config.data)
+    for start, part in ((0, sources.train), (9, sources.test)):
+        for number, stack in enumerate(part.stacks, start):
+            assert stack.group == DISEASES[number % 4]
+            rng = sample_generator(0, 0, number, 11)
+            heart = draw_heart(rng, stack.group)
+            rng.uniform()  # the ejection fraction
+            count = int(rng.integers(6, 15))
+            label = merge_tissues(draw_stack(rng, heart, count, (64, 64)), 4)
+            info = DatasetInfo(two.info.class_names, (), (8.0, 2.5, 2.5), ("one",))
+            drawn = ArraySource([{"label": label}], info)
+            np.testing.assert_array_equal(read_stacks(drawn, (64, 64))[0].label, stack.label)
 
 
 def test_stacks_are_turned_upright_cropped_and_ordered(stacks):

@@ -1,11 +1,18 @@
 """Measures behind the claims of cardiac synthesis, on cases with known answers."""
 
+import jax
 import numpy as np
 import pytest
 
 from jaxmedgen.experiments.reproductions import cardiac_synthesis as claims
 from jaxmedgen.experiments.reproductions.cardiac import models
-from jaxmedgen.experiments.reproductions.cardiac.judges import Slices, agreement, without_heart
+from jaxmedgen.experiments.reproductions.cardiac.judges import (
+    Judges,
+    Slices,
+    agreement,
+    without_heart,
+)
+from jaxmedgen.nets.feature_extractor import Extractor
 
 LABEL = np.zeros((6, 8, 8), np.int32)
 LABEL[:, 1:4, 1:4] = 1
@@ -65,3 +72,43 @@ def test_claims_hold_and_fail_as_their_numbers_say():
     lines = claims.table({"label": scores(), "real": [{"dice": 0.95}]}).splitlines()
     assert lines[2].startswith("| label | 0.900 (0.000) | 0.500")
     assert lines[3].startswith("| real | 0.950 |  |")
+
+
+def mean(x):
+    return x.mean((1, 2, 3))
+
+
+class Brightness(Judges):
+    """Sure that bright slices are of one vendor and dark ones of the other."""
+
+    def __init__(self):
+        self.extractor = Extractor(
+            "brightness",
+            "0",
+            features=lambda x: mean(x)[:, None],
+            maps=lambda x: (x,),
+            probs=lambda x: jax.nn.one_hot((mean(x) > 0).astype(int), 2),
+        )
+        self.encoder, self.vendors = self.extractor, ["dark", "bright"]
+
+    def fidelity(self, image, label):
+        return np.ones(len(image))
+
+
+def test_quality_has_the_inception_score_and_similarity_at_several_scales():
+    rng = np.random.default_rng(0)
+    label = np.zeros((200, 24, 24), np.int32)
+    level = np.where(np.arange(200) % 2, 0.5, -0.5)[:, None, None, None]
+    image = (level + 0.1 * rng.standard_normal((200, 24, 24, 1))).astype(np.float32)
+    real = Slices(image, label, np.array(["dark", "bright"] * 100))
+    same = models.quality(Brightness(), real, image)
+    # Ten parts of 20 slices hold nearly as many of both vendors; 2 if as many.
+    assert 1.8 < same["inception_score"] <= 2 and same["ms_ssim"] == pytest.approx(1, abs=1e-5)
+    bright = models.quality(Brightness(), real, np.abs(image))
+    assert bright["inception_score"] == pytest.approx(1)
+    moved = models.quality(Brightness(), real, np.roll(image, 3, axis=1))
+    assert moved["ms_ssim"] < 0.9 and moved["inception_score"] == same["inception_score"]
+    lines = claims.table({"label": [same]}).splitlines()
+    head, row = ([cell.strip() for cell in line.split("|")] for line in (lines[0], lines[2]))
+    assert row[head.index("MS-SSIM")] == "1.000"
+    assert row[head.index("inception score")] == f"{same['inception_score']:.3f}"

@@ -17,14 +17,17 @@ from jaxmedgen.data.sources import in_memory, subset
 from jaxmedgen.data.stacks import Stack, read_stacks
 from jaxmedgen.experiments import label_vae_arm, model_training
 from jaxmedgen.experiments.label_files import LabelWishes, drawn_plausibly, write_subjects
+from jaxmedgen.experiments.label_operators import operate
 from jaxmedgen.experiments.label_space import LabelSpace
 from jaxmedgen.experiments.label_synthesis import (
+    finish,
     measure_population,
     rendered,
     synthesise,
     target_attribute,
 )
 from jaxmedgen.metrics.cardiac import clinical_indices
+from jaxmedgen.metrics.plausibility import IndexRange
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -112,6 +115,30 @@ def test_every_subject_has_32_slices_over_its_own_length(population):
     assert made.label.shape == (32, SIDE, SIDE) and made.label.dtype == np.uint8
     assert 31 * made.spacing[0] == pytest.approx((len(source.label) - 1) * source.spacing[0])
     assert made.plausible_slices == 1 and made.within_range in (True, False)
+
+
+def test_equalised_hearts_are_compared_with_equalised_hearts(population):
+    """Their 32 slices are shorter than the slabs of their own stacks, and hold less."""
+    own = [clinical_indices(s.label, s.spacing) for s in population.stacks]
+    usual = IndexRange.of(own)
+    made = [
+        finish(population, z, (k,), 0.0, "equalised", 0) for k, z in enumerate(population.latents)
+    ]
+    decoded = [clinical_indices(m.label.astype(np.int32), m.spacing) for m in made]
+    volumes = [np.mean([i.lv_volume for i in found]) for found in (own, decoded)]
+    assert volumes[1] < 0.97 * volumes[0]  # or else there is nothing to tell apart
+    shares = [[usual.contains(i) for i in found] for found in (own, decoded)]
+    assert np.mean(shares[1]) < np.mean(shares[0]) <= np.mean([m.within_range for m in made])
+    expected = np.mean([i.vector() for i in decoded], axis=0)
+    found = np.mean([i.vector() for i in population.indices], axis=0)
+    np.testing.assert_allclose(found, expected, rtol=0.01)
+    # Without a right ventricle this operator changes nothing, and its stacks keep their slices.
+    names = [stack.name for stack in population.stacks]
+    for seed in range(8):
+        same = operate(population, "right_elastic", seed)
+        k = names.index(same.sources[0])
+        np.testing.assert_array_equal(same.label, population.stacks[k].label)
+        assert same.within_range == population.range.contains(population.indices[k])
 
 
 def test_diseased_subjects_are_dilated_and_coherent(population):

@@ -148,31 +148,34 @@ class ClutteredDigits:
 
 
 def cluttered_fold(data: Any, fold: Fold) -> ClutteredDigits:
-    """The pairs of one fold of a configuration's ``data`` group."""
+    """The pairs of one fold of a configuration's ``data`` group.
+
+    What it does not name (``clutter``, ``piece``, ``glyph``, ``domains``) is as in
+    `ClutteredDigits`.
+    """
+    named = {name: data.get(name) for name in ("clutter", "piece", "glyph", "domains")}
     return ClutteredDigits(
         size={"train": data.train, "validation": data.validation, "test": data.test}[fold],
         shape=tuple(data.shape),
         fold=fold,
-        clutter=data.clutter,
-        piece=data.piece,
         folder=data.folder,
-        glyph=data.glyph,
-        domains=data.domains,
         seed=data.seed,
+        **{name: value for name, value in named.items() if value is not None},
     )
 
 
 def cluttered_parts(data: Any) -> tuple[Source, Source, Source]:
     """Training, validation and test pairs of a configuration's ``data`` group.
 
-    Of the training pairs a share ``data.labelled`` keeps its masks, all of them of the digit
-    ``data.labelled_kind`` (-1: of any).
+    Of the training pairs a share ``data.labelled`` (by default all) keeps its masks, all of them of
+    the digit ``data.labelled_kind`` (-1, or by default: of any).
     """
     train, *others = (cluttered_fold(data, fold) for fold in FOLDS)
-    kind, allowed = data.labelled_kind, None
+    kind, allowed = data.get("labelled_kind", -1), None
     if kind >= 0:
         allowed = [i for i in range(len(train)) if train.kind(i) == kind]
-    parts = (semi_labelled(train, data.labelled, seed=data.seed, candidates=allowed), *others)
+    share = data.get("labelled", 1.0)
+    parts = (semi_labelled(train, share, seed=data.seed, candidates=allowed), *others)
     # Small sets are made once; large ones while training goes on.
     small = sum(map(len, parts)) * int(np.prod(data.shape)) <= _IN_MEMORY
     return tuple(map(in_memory, parts)) if small else parts

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
-from jaxmedgen.data.phantoms.short_axis import ShortAxis
+from jaxmedgen.data.phantoms.short_axis import CLASSES, ShortAxis
 from jaxmedgen.data.phantoms.short_axis_stack import DISEASES, PHASES, ShortAxisStacks
+from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.sources import Source, in_memory, joined
 from jaxmedgen.data.stacks import Grouped
 
@@ -18,12 +19,15 @@ def numbered_parts(data: Any, make: Callable[[int, int], Source]) -> tuple[Sourc
 
 
 def short_axis_parts(data: Any) -> tuple[Source, Source, Source]:
-    """Slices of ``data.vendors``; tests of ``data.test_vendors`` where they are given."""
+    """Slices of ``data.vendors``; tests of ``data.test_vendors`` where they are given.
+
+    Vendors A and B and ``data.heart_classes`` 4 where the configuration names none.
+    """
 
     def make(size: int, start: int) -> Source:
         tested = start >= data.train + data.validation and data.get("test_vendors")
-        vendors = tuple(data.test_vendors if tested else data.vendors)
-        shape, classes = tuple(data.shape), data.heart_classes
+        vendors = tuple(tested or data.get("vendors") or VENDORS[:2])
+        shape, classes = tuple(data.shape), data.get("heart_classes") or CLASSES[0]
         return ShortAxis(size, shape, data.seed, vendors, classes, start)
 
     return numbered_parts(data, make)
@@ -32,10 +36,17 @@ def short_axis_parts(data: Any) -> tuple[Source, Source, Source]:
 def heart_slice_parts(data: Any) -> tuple[Source, Source, Source]:
     """Subjects of ``data.train_vendors`` and ``data.train_diseases``; tests of every pair of both.
 
-    ``data.test`` subjects a pair of ``data.test_vendors`` and ``data.test_diseases``.
+    ``data.test`` subjects a pair of ``data.test_vendors`` and ``data.test_diseases``. Without the
+    first two ``data.vendors`` and ``data.diseases`` are taken, or else vendor A and healthy hearts;
+    without the others those of training.
     """
-    pairs = [((v,), (d,)) for v in data.test_vendors for d in data.test_diseases]
-    known = (tuple(data.train_vendors), tuple(data.train_diseases))
+
+    def chosen(name: str, usual: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(data.get(f"train_{name}") or data.get(name) or usual)
+
+    known = (chosen("vendors", VENDORS[:1]), chosen("diseases", DISEASES[:1]))
+    tested = [data.get(f"test_{n}") or k for n, k in zip(("vendors", "diseases"), known)]
+    pairs = [((v,), (d,)) for v in tested[0] for d in tested[1]]
     groups = [(data.train, known), (data.validation, known), *((data.test, p) for p in pairs)]
     sources, start = [], 0
     for size, (names, diseases) in groups:
@@ -48,7 +59,7 @@ def heart_slice_parts(data: Any) -> tuple[Source, Source, Source]:
 
 
 def short_axis_stack_parts(data: Any) -> tuple[Source, Source, Source]:
-    """Stacks of diseases that take turns; numbers of subjects, each with all its phases.
+    """Stacks of vendors and diseases that take turns; each subject with all its phases.
 
     With ``data.vendors`` they have images, those of ``data.test_vendors`` in the tests where these
     are given; without, label maps alone if ``data.stacks`` takes them apart, else images of vendors
@@ -58,12 +69,12 @@ def short_axis_stack_parts(data: Any) -> tuple[Source, Source, Source]:
     starts = (0, data.train, data.train + data.validation)
     shape = tuple(data.shape)
     kinds = {
-        "diseases": tuple(data.get("diseases", DISEASES)),
-        "phases": tuple(data.get("phases", PHASES[:1])),
+        "diseases": tuple(data.get("diseases") or DISEASES),
+        "phases": tuple(data.get("phases") or PHASES[:1]),
     }
     if len(shape) == 3:
         kinds["slices"] = (shape[0], shape[0])
-    usual = () if data.get("stacks") else ("A", "B")
+    usual = () if data.get("stacks") else VENDORS[:2]
     vendors = tuple(data.get("vendors", ())) or usual
     tested = tuple(data.get("test_vendors", ())) or vendors
     sources = [

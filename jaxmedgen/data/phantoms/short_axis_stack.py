@@ -192,8 +192,9 @@ def _without_crumbs(tissue: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
 class ShortAxisStacks:
     """Stacks of `size` subjects, each a pure function of (seed, start + number).
 
-    Diseases take turns; the stacks of a subject in its phases follow each other. Stacks have
-    different numbers of slices, so batches are made of their slices (`data.stacks`).
+    Vendors take turns, and diseases once a round of vendors, so that every vendor has all of them;
+    the stacks of a subject in its phases follow each other. Stacks have different numbers of
+    slices, so batches are made of their slices (`data.stacks`).
 
     Attributes:
         size: number of subjects.
@@ -251,7 +252,14 @@ class ShortAxisStacks:
 
     def disease_of(self, index: int) -> str:
         """The disease of a stack."""
-        return self.diseases[(self.start + index // len(self.phases)) % len(self.diseases)]
+        subject = self.start + index // len(self.phases)
+        return self.diseases[subject // max(len(self.vendors), 1) % len(self.diseases)]
+
+    def vendor_of(self, index: int) -> str:
+        """The vendor of a stack, "" for label maps alone."""
+        if not self.vendors:
+            return ""
+        return self.vendors[(self.start + index // len(self.phases)) % len(self.vendors)]
 
     def _name(self, index: int) -> str:
         subject, phase = divmod(index, len(self.phases))
@@ -282,7 +290,7 @@ class ShortAxisStacks:
             "spacing": np.asarray([LENGTH / count, pixel, pixel], np.float32),
         }
         if self.vendors:
-            vendor = self.vendors[(self.start + subject) % len(self.vendors)]
+            vendor = self.vendor_of(index)
             means = draw_means(rng, vendor)
             record["image"] = np.stack([render(rng, t, vendor, means) for t in tissues])[..., None]
             record["vendor"] = np.int32(VENDORS.index(vendor))

@@ -1,7 +1,7 @@
 """``bin/reproduce cardiac_synthesis``: fidelity to labels, control of style, ablations.
 
 Sheet of label-conditional cardiac synthesis, claims (i) to (vi), on short-axis phantoms of two
-vendors. Every generator makes images of the label maps of 400 test slices; a segmenter and a vendor
+vendors. Every generator makes images of the label maps of 800 test slices; a segmenter and a vendor
 classifier that were trained on real slices judge them. Overrides (``--config.KEY=VALUE``) go to the
 generators' trainings.
 """
@@ -41,7 +41,9 @@ NOTES = (
     "for a single vendor): they rank generators here and cannot be compared with those of other "
     "networks. FID wants 1280 images and is too large with fewer, KID is not. Background FID is "
     "FID with the hearts blanked, background error the mean absolute difference to the real slice "
-    "outside the heart, on [-1, 1].",
+    "outside the heart, on [-1, 1]. The inception score is that of the same classifier: 1 for sure "
+    "images of one vendor (or unsure ones), 2 at most. MS-SSIM has the three scales that 64 pixels "
+    "have room for.",
     "Claims (v) and (vi) compare generators of vendor A alone. A first run had compared generators "
     "of both vendors (1 seed; last rows of the table), where both claims failed: a generator "
     "without style shows one contrast between those of the two vendors, and FID in the features of "
@@ -207,10 +209,12 @@ _COLUMNS = {
     "own_vendor": "named the subject's vendor",
     "fid": "FID",
     "kid": "KID",
+    "inception_score": "inception score",
     "background_fid": "background FID",
     "encoder_fid": "FID, segmenter's encoder",
     "background_error": "background error",
     "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
     "psnr": "PSNR (dB)",
     "lpips_uncalibrated": "LPIPS, uncalibrated",
     "style_vendor": "named the style's vendor",

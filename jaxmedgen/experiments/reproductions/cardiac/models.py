@@ -21,6 +21,8 @@ from jaxmedgen.experiments.reproductions.cardiac.judges import (
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 from jaxmedgen.experiments.synthetic.realism import pair_values
+from jaxmedgen.metrics.inception_score import inception_score
+from jaxmedgen.nets.feature_extractor import extract
 from jaxmedgen.systems.base import PlayerVariables
 from jaxmedgen.systems.synthesis.conditional_gan import LabelToImageGan
 
@@ -29,7 +31,7 @@ TRAIN_OF_EACH_VENDOR, TEST = 300, 400
 JUDGED = 800
 """Test slices; the generators' own configurations name fewer and show some of them."""
 
-PAIRED = ("ssim", "psnr", "lpips_uncalibrated")
+PAIRED = ("ssim", "ms_ssim", "psnr", "lpips_uncalibrated")
 """Measures against the real slice of the same label map that go into the table."""
 _BATCH = 50
 
@@ -103,12 +105,13 @@ def _config(options: Options, argument: str, seed: int):
 
 
 def quality(judges: Judges, real: Slices, made: np.ndarray) -> dict[str, float]:
-    """Fidelity to the label maps, and distance to the real slices."""
+    """Fidelity to the label maps, distance to the real slices, and the inception score."""
     outside = merge_tissues(real.label, 4) == 0
     pairs = pair_values(made, real.image, judges.extractor, data_range=2.0)
     return {
         **{name: float(pairs[name].mean()) for name in PAIRED},
         "kid": judges.kernel_distance(real.image, made),
+        "inception_score": inception_score(extract(judges.extractor.probs, made)).mean,
         "dice": float(np.nanmean(judges.fidelity(made, real.label))),
         "fid": judges.distance(real.image, made),
         "background_fid": judges.distance(

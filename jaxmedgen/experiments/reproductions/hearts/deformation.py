@@ -16,7 +16,7 @@ from jaxmedgen.experiments.label_files import stack_row
 from jaxmedgen.experiments.reproductions.hearts.models import Model
 from jaxmedgen.metrics.cardiac import clinical_indices, wall_thickness
 from jaxmedgen.metrics.kernel_distance import mmd
-from jaxmedgen.metrics.plausibility import clean_label, slice_flags
+from jaxmedgen.metrics.plausibility import IndexRange, clean_label, slice_flags
 from jaxmedgen.ops.field_measures import folding_count
 from jaxmedgen.ops.latent_paths import interpolate_latents, latents_between
 from jaxmedgen.report.pictures import montage
@@ -171,7 +171,9 @@ def judge(model: Model, made: list[np.ndarray], folded: float = float("nan")) ->
     usual = np.asarray([_usual(each, stack, limits) for each, stack in slices])
     raw = [slice_flags(each).plausible for label in made for each in label]
     indices = [clinical_indices(label, stack.spacing) for label, stack in _pairs(model, cleaned)]
-    within = [model.population.range.contains(found) for found in indices]
+    # What is judged has as many slices as the subjects had, other than the population's range.
+    usual_hearts = IndexRange.of([clinical_indices(s.label, s.spacing) for s in model.train])
+    within = [usual_hearts.contains(found) for found in indices]
     vectors = np.nan_to_num([i.vector() for i in indices])
     train, test = (index_vectors(stacks) for stacks in (model.train, model.test))
     spread = test.std(0)

@@ -118,13 +118,15 @@ class Shift:
         spearman: rank correlation of the on-target index with t.
         change: of the indices in deviations of the healthy training subjects, by name.
         real_change: the same between healthy and diseased training subjects.
-        probability: of the disease by a classifier of indices, at both ends.
+        probability: of the disease by a classifier of indices, at every step from t = 0 to 1.
+        probability_spearman: rank correlation of the probability with t.
     """
 
     spearman: float
     change: Mapping[str, float]
     real_change: Mapping[str, float]
-    probability: tuple[float, float]
+    probability: tuple[float, ...]
+    probability_spearman: float
 
 
 def shift(
@@ -155,14 +157,15 @@ def shift(
     groups = np.asarray([stack.group for stack in population.stacks])
     classifier.fit(indices, groups)
     column = list(classifier[-1].classes_).index(disease)
-    ends_ = [np.nan_to_num([row[k] for row in found]) for k in (0, -1)]
-    chances = [float(classifier.predict_proba(values)[:, column].mean()) for values in ends_]
+    chances = classifier.predict_proba(np.nan_to_num(found).reshape(-1, len(INDICES)))[:, column]
+    chance = chances.reshape(len(found), STEPS).mean(0)
     change = (curve[-1] - curve[0]) / spread
     outcome = Shift(
         float(spearmanr(np.arange(STEPS), curve[:, target]).statistic),
         {name: float(change[INDICES.index(name)]) for name in SHIFTED},
         {name: float((sick / spread)[INDICES.index(name)]) for name in SHIFTED},
-        (chances[0], chances[1]),
+        tuple(chance.tolist()),
+        float(spearmanr(np.arange(STEPS), chance).statistic),
     )
     steps = shown[:: (STEPS - 1) // 5]
     return outcome, {f"path_{disease}": montage([stack_row(x) for x in steps], columns=1)}

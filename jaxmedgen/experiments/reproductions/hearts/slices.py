@@ -1,7 +1,7 @@
 """Claim (i): slices between slices, against the nearest slice and interpolated distances."""
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxmedgen.data.stacks import Stack
 from jaxmedgen.experiments.reproductions.hearts.models import Model
@@ -10,6 +10,7 @@ from jaxmedgen.ops.latent_paths import SLICES, latents_between
 from jaxmedgen.ops.slice_interpolation import interpolate_labels
 
 CLASSES = (1, 2, 3)
+NAMES = ("left cavity", "muscle", "right cavity")
 
 
 def class_dice(one: Int[np.ndarray, "*s"], other: Int[np.ndarray, "*s"]) -> np.ndarray:
@@ -64,8 +65,11 @@ def _decoded(model: Model, label: np.ndarray, positions: np.ndarray) -> np.ndarr
     return space.decode(latents_between(space.encode(label), positions, **limits))
 
 
-def reconstruction_dice(model: Model) -> float:
-    """Dice of the slices of test stacks and what is decoded of their posterior means."""
+def reconstruction_dice(model: Model) -> Float[np.ndarray, "n 3"]:
+    """Dice of the slices of test stacks and what is decoded of their posterior means.
+
+    A column each of `NAMES`; NaN where neither shows it.
+    """
     if model.space.volumes:
         scores = []
         for stack in model.test:
@@ -73,10 +77,10 @@ def reconstruction_dice(model: Model) -> float:
             positions = np.linspace(0, len(stack.label) - 1, len(volume))
             wanted = interpolate_labels(stack.label, positions, classes=4)
             scores += [class_dice(a, b) for a, b in zip(volume, wanted)]
-        return float(np.nanmean(scores))
+        return np.stack(scores)
     label = np.concatenate([stack.label for stack in model.test])
     made = model.space.decode(model.space.encode(label))
-    return float(np.nanmean([class_dice(a, b) for a, b in zip(made, label)]))
+    return np.stack([class_dice(a, b) for a, b in zip(made, label)])
 
 
 def share_equalised(model: Model) -> float:

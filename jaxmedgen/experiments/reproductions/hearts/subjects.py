@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -69,7 +70,8 @@ class Summary:
     """A line of the table of models.
 
     Attributes:
-        dice: of reconstructed test slices.
+        dice: of reconstructed test slices, mean over slices and classes.
+        class_dice: the same of each class alone, by `slices.NAMES`.
         held_out: Dice of held-out slices.
         kl: nats.
         units: active latent dimensions.
@@ -82,6 +84,7 @@ class Summary:
     """
 
     dice: float
+    class_dice: Mapping[str, float]
     held_out: float
     kl: float
     units: int
@@ -97,8 +100,10 @@ def summarise(model: Model, seed: int = 0) -> Summary:
     """What a model keeps and how smooth it is."""
     made = [model.space.stack(model.space.embed(stack)) for stack in model.test]
     latents = model.population.latents
+    dice = slices.reconstruction_dice(model)
     return Summary(
-        dice=slices.reconstruction_dice(model),
+        dice=float(np.nanmean(dice)),
+        class_dice=dict(zip(slices.NAMES, np.nanmean(dice, axis=0).tolist())),
         held_out=slices.dice_of_model(model),
         kl=model.kl,
         units=active_units(latents.reshape(-1, latents.shape[-1])),

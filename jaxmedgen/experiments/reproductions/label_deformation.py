@@ -39,13 +39,13 @@ NOTES = (
     "deformation moves them.",
     "Slice correlations are those of the healthy training subjects, in deviations; those of latent "
     "dimensions are of all slices of a disease, in deviations.",
-    "Where claims fail. (ii) lies a point below its threshold: 88 % of the slices survive elastic "
-    "deformations of that size, once both are cleaned. (iii) latents are drawn from normal "
-    "distributions whose tails beyond the training subjects' range are clipped, which narrows the "
-    "widest entries; the mean over entries holds. (vi) roughness is measured in deviations of each latent dimension: with a "
-    "high beta fewer nats are left, so that what the slices of a subject have in common shrinks "
-    "beside the noise of the means, and paths get rougher in these units, although what they "
-    "decode to gets smoother (least Dice along paths).",
+    "Where claims fail. (ii) lies a point below its threshold: 88 % of the slices survive elastic"
+    " deformations of that size, once both are cleaned. (iii) latents are drawn from normal "
+    "distributions whose tails beyond the training subjects' range are clipped, which narrows the"
+    " widest entries; the mean over entries holds. (vi) roughness is measured in deviations of "
+    "each latent dimension: with a high beta fewer nats are left, so that what the slices of a "
+    "subject have in common shrinks beside the noise of the means, and paths get rougher in these"
+    " units, although what they decode to gets smoother (least Dice along paths).",
 )
 
 

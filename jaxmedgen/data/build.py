@@ -16,6 +16,7 @@ from jaxmedgen.data.hemispheres import (
 )
 from jaxmedgen.data.image_slices import ImageSlices
 from jaxmedgen.data.label_map import read_label_map
+from jaxmedgen.data.missing_settings import missing_settings_told
 from jaxmedgen.data.mnist import digit_parts
 from jaxmedgen.data.phantoms.brain import BrainCohort
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_parts
@@ -103,6 +104,7 @@ class Sources:
     info: DatasetInfo
 
 
+@missing_settings_told
 def build_sources(data: Any) -> Sources:
     """The sources that ``config.data`` describes.
 

@@ -181,8 +181,9 @@ class LatentAugmentation:
         if self.mode == "mixed":
             # The image is one of the training subjects: the nearest in latent space is itself.
             itself = jnp.argmin(jnp.sum((own[:, None] - self.means) ** 2, -1), -1)
-            count = len(self.means)
-            offset = jax.vmap(lambda key: jax.random.randint(key, (), 1, count))(mix_keys)
-            other = (itself + offset) % count
+            apart = jnp.sum((self.means[itself][:, None] - self.means) ** 2, -1)
+            # A subject that is among them twice is no other one.
+            others = jnp.where(apart > 1e-10 * (1 + jnp.sum(own**2, -1))[:, None], 0.0, -jnp.inf)
+            other = jax.vmap(jax.random.categorical)(mix_keys, others)
             mean, log_variance = self.means[other], self.log_variances[other]
         return mean + self.temperature * jnp.exp(0.5 * log_variance) * noise

@@ -78,6 +78,15 @@ def test_mixed_draws_are_other_subjects():
     nearest = np.argmin(((found[:, None] - np.asarray(_MEANS)) ** 2).sum(-1), -1)
     assert set(nearest) == {0, 2}
     np.testing.assert_allclose(found, np.asarray(_MEANS)[nearest], atol=0.1)
+    # A subject that is there twice does not meet itself.
+    transform = augmentation("mixed", temperature=0)
+    twice = {name: x[jnp.array([0, 1, 1, 2])] for name, x in vars(transform).items() if name in
+             ("means", "log_variances")}  # fmt: skip
+    own = jnp.broadcast_to(_MEANS[1], (64, 2))
+    keys = jax.random.split(jax.random.key(1), 64)
+    drawn = dataclasses.replace(transform, **twice).draw(keys, own, jnp.zeros_like(own))
+    places = [int(np.argmin(((row - np.asarray(_MEANS)) ** 2).sum(-1))) for row in drawn]
+    assert set(places) == {0, 2} and 16 < places.count(0) < 48
 
 
 def test_dirichlet_weights_stay_in_the_hull():

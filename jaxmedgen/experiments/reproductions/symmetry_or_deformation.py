@@ -37,10 +37,9 @@ NOTES = (
     "best arm of a kind is chosen by the same test images that it is then judged by.",
     f"{PLAIN} is the U-Net of the group networks without the symmetry: its loss and head differ "
     "from those of none, so that each kind is judged by what it adds to its own control.",
-    "What the symmetry itself is worth these arms do not tell: c4 has as many parameters as gunet, "
-    "and so more feature maps, and takes 2.7 times as long a run; with as many feature maps "
-    "(gunet-c4-features) it is below gunet, and it gains more in tests of intensity than in those "
-    "of pose.",
+    "What the symmetry itself is worth c4 tells against gunet-wide, which has as many feature maps "
+    "and four times its parameters; against gunet it has as many parameters and twice the feature "
+    "maps, so that its gain is that of symmetry and width together.",
 )
 
 

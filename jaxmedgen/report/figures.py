@@ -81,7 +81,7 @@ def _budget_figure(results: AblationResults, summary: Summary) -> matplotlib.fig
         if not rows:
             continue
         # Budgets are equally spaced; arms stand side by side so that intervals do not overlap.
-        shift = min(0.08, 0.7 / len(results.arms)) * (i - (len(results.arms) - 1) / 2)
+        shift = min(0.08, 0.4 / len(results.arms)) * (i - (len(results.arms) - 1) / 2)
         x = [results.budgets.index(row.budget) + shift for row in rows]
         means = [row.score.mean for row in rows]
         ends = [

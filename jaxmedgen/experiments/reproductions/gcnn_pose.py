@@ -5,18 +5,9 @@ equivariance of trained networks. The other parts are `gcnn_unet`.
 """
 
 from jaxmedgen.experiments.reproductions.gcnn import pose
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, of_part
 
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the part (finished trainings are taken over) and checks the claims."""
-    part = pose.run(options)
-    return Reproduction(
-        system="gcnn_unet",
-        seeds=pose.SEEDS,
-        seconds=part.seconds,
-        claims=part.claims,
-        table=part.table,
-        pictures=part.pictures,
-        notes=part.notes,
-    )
+    return of_part("gcnn_unet", pose.SEEDS, pose.run(options))

@@ -5,17 +5,9 @@ Sheet of the group-equivariant networks, the harmonic claim. The other parts are
 """
 
 from jaxmedgen.experiments.reproductions.gcnn import textures
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, of_part
 
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the part (finished trainings are taken over) and checks the claims."""
-    part = textures.run(options)
-    return Reproduction(
-        system="gcnn_unet",
-        seeds=textures.SEEDS,
-        seconds=part.seconds,
-        claims=part.claims,
-        table=part.table,
-        notes=part.notes,
-    )
+    return of_part("gcnn_unet", textures.SEEDS, textures.run(options))

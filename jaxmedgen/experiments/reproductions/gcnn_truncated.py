@@ -5,7 +5,7 @@ Sheet of the group-equivariant networks, "how to show it works here". The other 
 """
 
 from jaxmedgen.experiments.reproductions.gcnn import truncated
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, of_part
 
 PUBLISHED = {
     "talk": "figures only: on truncated BraTS2019 the equivariant U-Nets do not beat the baseline; "
@@ -15,14 +15,4 @@ PUBLISHED = {
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the part (finished trainings are taken over) and checks the claims."""
-    part = truncated.run(options)
-    return Reproduction(
-        system="gcnn_unet",
-        seeds=truncated.SEEDS,
-        seconds=part.seconds,
-        claims=part.claims,
-        published=PUBLISHED,
-        table=part.table,
-        pictures=part.pictures,
-        notes=part.notes,
-    )
+    return of_part("gcnn_unet", truncated.SEEDS, truncated.run(options), PUBLISHED)

@@ -6,7 +6,7 @@ talk's plot of Dice on truncated training sets `gcnn_truncated`, textures `gcnn_
 """
 
 from jaxmedgen.experiments.reproductions.gcnn import sizes
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, of_part
 
 PUBLISHED = {
     "CubeNet, V group, ModelNet10 accuracy": {
@@ -19,14 +19,4 @@ PUBLISHED = {
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the part (finished trainings are taken over) and checks the claims."""
-    part = sizes.run(options)
-    return Reproduction(
-        system="gcnn_unet",
-        seeds=sizes.SEEDS,
-        seconds=part.seconds,
-        claims=part.claims,
-        published=PUBLISHED,
-        table=part.table,
-        pictures=part.pictures,
-        notes=part.notes,
-    )
+    return of_part("gcnn_unet", sizes.SEEDS, sizes.run(options), PUBLISHED)

@@ -128,6 +128,22 @@ class Reproduction:
     notes: tuple[str, ...] = ()
 
 
+def of_part(
+    system: str, seeds: int, part: Part, published: Mapping[str, Any] | None = None
+) -> Reproduction:
+    """An experiment that is one part, or several `joined`."""
+    return Reproduction(
+        system=system,
+        seeds=seeds,
+        seconds=part.seconds,
+        claims=part.claims,
+        published=published or {},
+        table=part.table,
+        pictures=part.pictures,
+        notes=part.notes,
+    )
+
+
 def write(result: Reproduction, folder: pathlib.Path, name: str, command: str) -> pathlib.Path:
     """Writes ``NAME.json``, ``NAME.md`` and pictures to `folder`; returns the Markdown's path."""
     environment = describe_environment()

@@ -5,7 +5,9 @@ renders label maps exactly as the real images are made. What fails with the orac
 that no better generator removes; what holds is the most that one can gain.
 """
 
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction, joined
+import dataclasses
+
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, joined, of_part
 from jaxmedgen.experiments.reproductions.synthetic import metrics_and_use, scar, usefulness
 from jaxmedgen.experiments.reproductions.synthetic.parts import SEEDS
 
@@ -43,13 +45,5 @@ WHAT = (
 def reproduce(options: Options) -> Reproduction:
     """Runs the six experiments (finished trainings are taken over) and checks the claims."""
     found = joined([part(options) for part in PARTS.values()], tuple(PARTS))
-    return Reproduction(
-        system="synthetic_data_evaluation",
-        seeds=SEEDS,
-        seconds=found.seconds,
-        claims=found.claims,
-        published=PUBLISHED,
-        table=found.table,
-        pictures=found.pictures,
-        notes=(WHAT, *found.notes),
-    )
+    found = dataclasses.replace(found, notes=(WHAT, *found.notes))
+    return of_part("synthetic_data_evaluation", SEEDS, found, PUBLISHED)

@@ -6,9 +6,10 @@ oracle's gains when the generator has to be learnt from the same few hearts. Sty
 the generator has not seen are codes of a few unlabelled images of theirs.
 """
 
+import dataclasses
 import functools
 
-from jaxmedgen.experiments.reproductions.record import Options, Reproduction, joined
+from jaxmedgen.experiments.reproductions.record import Options, Reproduction, joined, of_part
 from jaxmedgen.experiments.reproductions.synthetic import usefulness
 from jaxmedgen.experiments.reproductions.synthetic.parts import SEEDS, Trained
 from jaxmedgen.experiments.reproductions.synthetic_data_evaluation import PUBLISHED
@@ -33,13 +34,5 @@ def reproduce(options: Options) -> Reproduction:
     """Runs the three experiments (finished trainings are taken over) and checks the claims."""
     runs = {name: functools.partial(part, generator=GENERATOR) for name, part in PARTS.items()}
     found = joined([part(options) for part in runs.values()], tuple(runs))
-    return Reproduction(
-        system="synthetic_data_evaluation",
-        seeds=SEEDS,
-        seconds=found.seconds,
-        claims=found.claims,
-        published=PUBLISHED,
-        table=found.table,
-        pictures=found.pictures,
-        notes=(*NOTES, *found.notes),
-    )
+    found = dataclasses.replace(found, notes=(*NOTES, *found.notes))
+    return of_part("synthetic_data_evaluation", SEEDS, found, PUBLISHED)

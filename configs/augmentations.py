@@ -1,6 +1,7 @@
 """The augmentation suite on images with lesions: train on narrow variation, test on wide.
 
     bin/reproduce augmentations
+    bin/reproduce augmentations_volumes
     bin/train --config configs/augmentations.py:cpu,arm=nnunet3d --workdir work/lesions
     bin/ablate --config configs/augmentations.py --arms none,diffeo,gamma \
         --labelled 6 --seeds 2 --workdir work/study

@@ -1,9 +1,14 @@
 """The claims of the augmentation study, read off made-up scores."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from jaxmedgen.experiments.arms import ARMS as KNOWN
-from jaxmedgen.experiments.reproductions import augmentations
+from jaxmedgen.experiments.reproductions import augmentations, augmentations_volumes
+from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.report.summary import summarise
 from tests.experiments.made_up import study
 
 GAINS = {  # arm: gain on pose, intensity, both
@@ -15,7 +20,7 @@ GAINS = {  # arm: gain on pose, intensity, both
 }
 
 
-def _results():
+def _results(arms=augmentations.ARMS):
     def scores(arm, budget, seed):
         gains = zip(augmentations.GROUPS, GAINS.get(arm, (0.0, 0.0, 0.0)))
         return {
@@ -24,7 +29,7 @@ def _results():
             for case in range(6)
         }
 
-    return study(augmentations.ARMS, scores, ("lesion",))
+    return study(arms, scores, ("lesion",))
 
 
 def test_claims_are_read_group_by_group():
@@ -51,4 +56,34 @@ def test_the_table_has_a_row_an_arm_and_all_arms_are_known():
     lines = augmentations._table(_results()).splitlines()
     assert len(lines) == 2 + len(augmentations.ARMS)
     assert next(x for x in lines if x.startswith("| deformation")).count("+0.0") >= 3
+    assert lines[2].endswith("|  |  |")
+
+
+def test_the_table_tells_generalisation_gap_and_calibration_where_they_were_measured():
+    results = _results()
+    runs = tuple(dataclasses.replace(r, training_dice=0.9, ece=0.0625) for r in results.runs)
+    table = augmentations._table(dataclasses.replace(results, runs=runs))
+    test = 0.5 + 0.02 * 2.5 + 0.01 * np.mean(results.seeds)
+    assert f"| {0.9 - test:.3f} | 0.062 |" in table.splitlines()[2]
+
+
+def test_all_arms_are_known():
     assert set(augmentations.ARMS) <= set(KNOWN)
+
+
+def test_volumes_ask_the_claims_of_their_own_arms(monkeypatch, tmp_path):
+    asked = {}
+
+    def run(options, *, arms, seeds, **_):
+        asked.update(options.overrides, arms=arms, seeds=seeds)
+        results = _results(arms)
+        return results, summarise(results)
+
+    monkeypatch.setattr(augmentations.study, "run", run)
+    found = augmentations_volumes.reproduce(Options(tmp_path, overrides={"steps": "7"}))
+    assert asked["data.shape"] == "24,24,24" and asked["steps"] == "7" and asked["seeds"] == 5
+    assert asked["measure_fit"] == "True"
+    assert [claim.holds for claim in found.claims] == [
+        claim.holds for claim in augmentations._claims(_results())
+    ]
+    assert "affine" not in asked["arms"] and "| cutmix |" in found.table

@@ -169,8 +169,11 @@ def _scatter(value, dice) -> np.ndarray:
     path = [(value[name, "fid"], dice[name]) for name in TRAINED]
     axes.plot(*zip(*path), "o-", color="#D55E00", lw=1, zorder=2)
     for k, (point, steps) in enumerate(zip(path, CHECKPOINTS)):
-        side, shift = ("left", 4) if k % 2 else ("right", -4)  # the last ones lie close together
-        words = {"xytext": (shift, -12), "textcoords": "offset points", "fontsize": 9, "ha": side}
+        # Above and away from the nearest neighbour: the last checkpoints lie close together.
+        others = [x for x, _ in path if x != point[0]]
+        nearest = min(others, key=lambda x: abs(np.log(x / point[0])), default=0.0)
+        side, shift = ("left", 4) if nearest < point[0] else ("right", -4)
+        words = {"xytext": (shift, 4), "textcoords": "offset points", "fontsize": 9, "ha": side}
         axes.annotate(f"{steps} steps" if k == 0 else str(steps), point, color="#D55E00", **words)
     axes.axvline(value["held-out real", "fid"], color="#888888", lw=1, ls="--", zorder=1)
     axes.set(xlabel="FID (dashed: held-out real images)", ylabel="Dice downstream", xscale="log")

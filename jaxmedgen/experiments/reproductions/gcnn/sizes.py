@@ -21,7 +21,7 @@ from jaxmedgen.report.results import AblationResults
 
 BUDGETS = (4, 8, 16)
 KINDS = ("bar", "l_shape")
-SEEDS = 3
+SEEDS = 5
 ARMS = {
     "baseline": network("no symmetry", "baseline"),
     "c4-features": network("C4, as many feature maps", "c4_features"),
@@ -37,6 +37,7 @@ def run(options: Options) -> Part:
         options,
         data__train=str(max(BUDGETS)),
         data__validation="0",
+        data__test="48",
         data__train_pose="axis",
         data__test_pose="axis",
         eval_every="0",

@@ -2,7 +2,8 @@
 
 Model of PADDIT (Orbes-Arteaga et al. 2019): ``I_k o phi(v_k) = I_T + noise`` with
 ``v_k ~ N(0, L^-1)``, so per image ``U(v) = |I_T - I_k o phi(v)|^2 / (2 sigma^2) + <L v, v> / 2``.
-The residual lives in template space: no Jacobian, and the M-step is closed form.
+The residual lives in template space: no Jacobian, and the M-step is closed form. Maps that fold
+space are no part of the model: their energy has a wall.
 
 An iteration improves or samples every v_k (E-step), takes their common mean out, and then estimates
 template, sigma and prior (M-step). Functions see one device's rows of the batch of all subjects and
@@ -20,12 +21,17 @@ from jaxtyping import Array, Bool, Float, Key
 
 from jaxmedgen.metrics.chains import chain_diagnostics
 from jaxmedgen.ops.collectives import all_sum
+from jaxmedgen.ops.field_measures import folding_count
 from jaxmedgen.ops.fields import warp
 from jaxmedgen.ops.filters import gaussian_filter
 from jaxmedgen.ops.hmc import sample_chains
 from jaxmedgen.ops.velocity_flows import VelocityFlow
 from jaxmedgen.ops.velocity_priors import Hyper, VelocityPrior
 from jaxmedgen.types import Leaf
+
+_WALL = 1e6
+"""Energy of a folded voxel: no transition of a chain that does not fold ends with one. Finite, so
+that a chain that starts folded finds its way out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +106,9 @@ def posterior_energy(
     flow: VelocityFlow,
     hyper: Hyper,
 ) -> Float[Array, " b parts"]:
-    """``U``, in parts that sum to it: a part of the residual for every plane, and the prior's.
+    """``U``, in parts that sum to it: a part of the residual for every plane, prior, and wall.
+
+    The wall has no gradient: ends of trajectories are rejected by it, their course is not bent.
 
     Args:
         xi: whitened coordinates of v.
@@ -109,10 +117,12 @@ def posterior_energy(
         flow: gives phi.
         hyper: of the prior.
     """
-    residual = warp(image, flow.displacement(xi, hyper)) - template.image
+    u = flow.displacement(xi, hyper)
+    residual = warp(image, u) - template.image
     planes = jnp.sum(residual**2, tuple(range(2, residual.ndim))) / (2 * template.variance)
     prior = 0.5 * jnp.sum(xi**2, tuple(range(1, xi.ndim)))
-    return jnp.concatenate([planes, prior[:, None]], -1)
+    wall = (_WALL * folding_count(jax.lax.stop_gradient(u))).astype(prior.dtype)
+    return jnp.concatenate([planes, prior[:, None], wall[:, None]], -1)
 
 
 def curvature(

@@ -47,13 +47,16 @@ def get_config(argument: str = "") -> ConfigDict:
                 "train_contrast": "",
                 "test_contrast": "t2",
                 "shape": {"cpu": (40, 40, 40), "gpu": (96, 96, 96), "pod": (160, 160, 160)}[size],
-                # Folders: mm (2 or 1,1,3), or median | native | fit (all subjects within `shape`).
+                # Folders: mm (2 or 1,1,3), or median | native | fit (training within `shape`).
                 "spacing": "fit",
                 "crop_to_nonzero": True,
                 "normalization": "zscore",
                 "train": 12,
                 "validation": 4,
                 "test": 8,
+                # Folders: nnU-Net's splits_final.json (or its folder) in place of the numbers.
+                "split_file": "",
+                "fold": 0,
                 "seed": 0,
                 "contrasts": ("t1",),
                 "classes": "tissue",  # phantoms: tissue (3 classes) | anatomy (7)

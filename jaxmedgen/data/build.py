@@ -1,13 +1,18 @@
 """Training, validation and test sources from a configuration's ``data`` group."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from jaxmedgen.data.case_groups import with_vendors
 from jaxmedgen.data.dsprites import dsprites_parts
 from jaxmedgen.data.finding_folder import finding_parts
-from jaxmedgen.data.folders import FolderSource
+from jaxmedgen.data.folder_parts import (
+    check_split_file,
+    folder_parts,
+    folder_source,
+    preprocessing,
+    tfds_parts,
+)
 from jaxmedgen.data.hemispheres import (
     finding_of,
     hemisphere_parts,
@@ -15,7 +20,6 @@ from jaxmedgen.data.hemispheres import (
     hemisphere_subjects,
 )
 from jaxmedgen.data.image_slices import ImageSlices
-from jaxmedgen.data.label_map import read_label_map
 from jaxmedgen.data.missing_settings import missing_settings_told
 from jaxmedgen.data.mnist import digit_parts
 from jaxmedgen.data.phantoms.brain import BrainCohort
@@ -39,7 +43,6 @@ from jaxmedgen.data.phantoms.rotated_textures import RotatedTextures
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.phantoms.vessel_junctions import VesselJunctions
 from jaxmedgen.data.planes import plane_parts
-from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.shape_parts import has_classes, shape_parts
 from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import (
@@ -48,12 +51,11 @@ from jaxmedgen.data.sources import (
     in_memory,
     joined,
     relabel,
-    subset,
 )
-from jaxmedgen.data.splits import first_patients, train_test_split
 from jaxmedgen.data.stacks import stack_samples
-from jaxmedgen.data.target_spacing import target_spacing
 from jaxmedgen.data.unpaired import Origin
+
+__all__ = ["KINDS", "Sources", "build_sources", "folder_source", "preprocessing"]
 
 KINDS = (
     *("brain", "lesions", "shapes", "population", "glyphs", "rotated_lesions", "textures"),
@@ -114,9 +116,10 @@ def build_sources(data: Any) -> Sources:
         data: the ``data`` group of a configuration, see `configs/unet.py`.
 
     Raises:
-        ValueError: unknown kind, or fewer subjects than asked for.
+        ValueError: unknown kind, or fewer subjects than asked for; no such fold of a split file.
         DataError: broken or missing files in a folder, all listed.
     """
+    check_split_file(data)
     if data.get("planes"):
         parts = plane_parts(data)
     elif data.kind == "brain":
@@ -146,11 +149,9 @@ def build_sources(data: Any) -> Sources:
     elif data.kind == "folder" and has_classes(data.folder):
         parts = shape_parts(data)
     elif data.kind == "folder":
-        parts = split_source(folder_source(data), data)
+        parts = folder_parts(folder_source(data), data)
     elif data.kind == "tfds":
-        from jaxmedgen.data.tfds_source import TfdsSource
-
-        parts = split_source(in_memory(TfdsSource(data.folder)), data)
+        parts = tfds_parts(data)
     else:
         raise ValueError(f"unknown data.kind '{data.kind}': choose one of {', '.join(KINDS)}")
     if data.get("vendor_of"):
@@ -170,69 +171,6 @@ def build_sources(data: Any) -> Sources:
         relabel(part, data.target_of, data.target_names) for part in (train, validation, test)
     ]
     return Sources(train, *coarse[1:], coarse[0].info)
-
-
-def folder_source(
-    data: Any, prepared: Preprocessing | None = None, *, any_labels: bool = False
-) -> FolderSource:
-    """The folder ``data.folder``, preprocessed as ``data`` (or `prepared`) says; checks every file.
-
-    With `any_labels` label maps may be missing or empty.
-
-    Raises:
-        ValueError: no folder is named.
-        DataError: broken or missing files, all listed.
-    """
-    if not data.folder:
-        raise ValueError(f"data.kind='{data.kind}' needs a folder: --config.data.folder=PATH")
-    label_map, names = read_label_map(data.label_map) if data.label_map else (None, ())
-    return FolderSource(
-        data.folder,
-        prepared or preprocessing(data),
-        label_map,
-        names or None,
-        cache_folder=data.cache or None,
-        require_labels=not any_labels,
-        allow_empty_labels=any_labels,
-    )
-
-
-def preprocessing(data: Any) -> Preprocessing:
-    """How ``config.data`` prepares scans.
-
-    Raises:
-        ValueError: settings that are none, see `target_spacing` and `Preprocessing`.
-    """
-    return Preprocessing(
-        spacing=target_spacing(data.spacing),
-        shape=None if data.get("stacks") else tuple(data.shape) or None,
-        crop_to_nonzero=data.crop_to_nonzero,
-        normalization=data.normalization,
-    )
-
-
-def split_source(source: Source, data: Any) -> tuple[Source, Source, Source]:
-    """Training, validation and test subjects of one source, patients kept together.
-
-    ``data.test`` and ``data.validation`` patients are held out; of the others the first
-    ``data.train`` in a seeded order train (0 takes all).
-    """
-    names = source.info.case_names
-    rest, test = _hold_out(names, data.test, data.seed)
-    train, validation = _hold_out(rest, data.validation, data.seed + 1)
-    if data.train:
-        train = first_patients(train, data.train, seed=data.seed + 2)
-    number = {name: i for i, name in enumerate(names)}
-    return tuple(subset(source, [number[n] for n in part]) for part in (train, validation, test))
-
-
-def _hold_out(
-    names: Sequence[str], count: int, seed: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if count == 0:
-        return tuple(names), ()
-    split = train_test_split(names, test_count=count, seed=seed)
-    return tuple(split.train), tuple(split.test)
 
 
 def _brain(data: Any) -> tuple[Source, Source, Source]:
@@ -261,9 +199,9 @@ def _hemispheres(data: Any) -> tuple[Source, Source, Source]:
     volumes = hemisphere_subjects(data)
     prepared, label_map = preprocessing(volumes), None
     if data.folder:
-        folder = folder_source(volumes)
+        subjects = folder_parts(folder_source(volumes), volumes)
+        folder = subjects[0].source
         prepared, label_map = folder.preprocessing, folder.label_map
-        subjects = split_source(folder, volumes)
     else:
         subjects = _brain(volumes)
         prepared = dataclasses.replace(prepared, spacing=subjects[0].info.spacing)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxmedgen.data.cache import RecordCache, content_key
 from jaxmedgen.data.layouts import Case, Layout, Problem
@@ -93,7 +94,7 @@ def read_case(case: Case) -> ReadCase:
     label = None if case.label is None else read(case.label, True)
     volumes = [v for v in (*images, label) if v is not None]
     for volume in volumes[1:]:
-        difference = _grid_difference(volumes[0], volume)
+        difference = grid_difference(volumes[0], volume)
         if difference:
             problems.append(Problem(volume.path, difference))
     for volume in images:
@@ -116,7 +117,7 @@ def read_case(case: Case) -> ReadCase:
     )
 
 
-def _grid_difference(first: Volume, other: Volume) -> str | None:
+def grid_difference(first: Volume, other: Volume) -> str | None:
     """How `other` lies elsewhere than `first`; None when they share a grid."""
     if first.spatial_shape != other.spatial_shape:
         return (
@@ -148,12 +149,8 @@ def gather_facts(case: Case, *, intensities: bool = False) -> CaseFacts:
     if read.label is not None:
         values = tuple(int(v) for v in np.unique(read.label))
     if intensities and read.image is not None:
-        mask = read.label > 0 if read.label is not None else np.any(read.image != 0, axis=-1)
-        voxels = read.image[mask]
-        if len(voxels) > _INTENSITIES_A_CASE:
-            step = np.linspace(0, len(voxels) - 1, _INTENSITIES_A_CASE).astype(int)
-            voxels = voxels[step]
-        sample = tuple(tuple(map(float, column)) for column in voxels.T)
+        voxels = foreground_sample(read.image, read.label)
+        sample = tuple(tuple(map(float, column)) for column in voxels)
     shape = read.reference.spatial_shape
     box = nonzero_box(read.label[..., None] if read.image is None else read.image)
     return CaseFacts(
@@ -164,6 +161,17 @@ def gather_facts(case: Case, *, intensities: bool = False) -> CaseFacts:
         label_values=values,
         intensities=sample,
     )
+
+
+def foreground_sample(
+    image: Float[np.ndarray, "*s c"], label: Int[np.ndarray, "*s"] | None
+) -> Float[np.ndarray, "c n"]:
+    """At most 10,000 foreground voxels, or of those that are not 0 where there is no label."""
+    voxels = image[label > 0 if label is not None else np.any(image != 0, axis=-1)]
+    if len(voxels) > _INTENSITIES_A_CASE:
+        step = np.linspace(0, len(voxels) - 1, _INTENSITIES_A_CASE).astype(int)
+        voxels = voxels[step]
+    return voxels.T
 
 
 def check_files(

@@ -113,6 +113,7 @@ def finding_parts(source: FolderSource, data: Any) -> tuple[Source, Source, Sour
             f"{len(present)} training images with a finding and {len(absent)} without: both are "
             "needed"
         )
+    source = source.fitted_to(chosen)
     pairs = FindingPairs(source, present, absent, tuple(kinds[i] - 1 for i in present))
     known = [i for i in range(len(pairs)) if present[i % len(present)] in masked]
     if not known:

@@ -6,6 +6,8 @@ preprocessed when it is first asked for and kept in memory, or as memory-mapped 
 all processes of a machine share.
 """
 
+import copy
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 
@@ -96,7 +98,7 @@ class FolderSource:
 
     Attributes:
         layout: the files.
-        preprocessing: the settings, fitted to the folder.
+        preprocessing: the settings, fitted to the cases, or to some (`fitted_to`).
         label_map: file value -> class.
         label_values: class -> file value, for writing predictions with the folder's own numbers
             (the lowest one where several values are one class).
@@ -120,8 +122,8 @@ class FolderSource:
 
         Args:
             folder: in a layout that `discover` knows.
-            preprocessing: settings; what they leave open is fitted to these cases. A test set must
-                be given the training set's fitted settings.
+            preprocessing: settings; what they leave open is fitted to these cases (`fitted_to`
+                takes some of them). A test set must be given the training set's fitted settings.
             label_map: file value -> class, see `label_map.read_label_map`; by default
                 `dataset.json`'s labels, or else the values that occur, numbered in order.
             class_names: one a class, the background first.
@@ -167,27 +169,66 @@ class FolderSource:
             min((v for v, c in self.label_map.items() if c == number), default=0)
             for number in range(len(names))
         )
-        spacings = [f.spacing for f in ordered]
-        samples = None
-        if preprocessing.needs_ct_statistics():
-            samples = [np.concatenate(c) for c in zip(*[f.intensities for f in ordered])]
+        self._spacings = [f.spacing for f in ordered]
+        self._samples = [
+            [np.asarray(column, np.float32) for column in f.intensities] for f in ordered
+        ]
         cropped = preprocessing.crop_to_nonzero
-        shapes = [f.content_shape if cropped else f.shape for f in ordered]
-        self.preprocessing = preprocessing.fit(spacings, samples, shapes)
-        spacing = self.preprocessing.spacing
-        if isinstance(spacing, str):  # "native": cases may differ, the middle stands for them
-            spacing = Preprocessing().fit(spacings).spacing
+        self._shapes = [f.content_shape if cropped else f.shape for f in ordered]
         channels = self.layout.channel_names
         if len(channels) != ordered[0].channels:
             channels = tuple(f"channel {c}" for c in range(ordered[0].channels))
-        self._info = DatasetInfo(
-            names, channels, spacing, tuple(case.name for case in self.layout.cases)
-        )
+        cases = tuple(case.name for case in self.layout.cases)
+        self._info = DatasetInfo(names, channels, (), cases)
+        self._settings, self._cache_folder = preprocessing, cache_folder
+        self._prepare(range(len(ordered)))
+
+    def _prepare(self, chosen: Sequence[int]) -> None:
+        """Fits the settings to the cases `chosen`, and all that follows from them."""
+        spacings = [self._spacings[i] for i in chosen]
+        samples = None
+        if self._settings.needs_ct_statistics():
+            samples = [np.concatenate(c) for c in zip(*[self._samples[i] for i in chosen])]
+        shapes = [self._shapes[i] for i in chosen]
+        self.preprocessing = self._settings.fit(spacings, samples, shapes)
+        spacing = self.preprocessing.spacing
+        if isinstance(spacing, str):  # "native": cases may differ, the middle stands for them
+            spacing = Preprocessing().fit(spacings).spacing
+        self._info = dataclasses.replace(self._info, spacing=spacing)
         settings = [self.preprocessing.to_json(), sorted(self.label_map.items())]
         self._keys = [
             content_key([*c.images, *([] if c.label is None else [c.label])], "record", *settings)
             for c in self.layout.cases
         ]
+
+    def fitted_to(self, chosen: Sequence[int]) -> "FolderSource":
+        """All these cases, with settings fitted to some of them: held-out ones must not shape them.
+
+        Args:
+            chosen: numbers of the cases that train.
+
+        Raises:
+            ValueError: none of them, where there is something to fit.
+        """
+        source = copy.copy(self)
+        source._prepare(chosen)
+        if source._keys != self._keys:
+            source._cache = RecordCache(self._cache_folder)  # of other arrays; these may be freed
+        return source
+
+    def cropped(self, chosen: Sequence[int]) -> tuple[str, ...]:
+        """Names of those cases that are too large for the shape, with a spacing fitted to others.
+
+        With another spacing than "fit" it is known that shapes crop: nobody is named.
+        """
+        if self._settings.spacing != "fit":
+            return ()
+        room = np.asarray(self.preprocessing.shape) * self.preprocessing.spacing
+        extents = np.asarray(self._shapes, float) * np.asarray(self._spacings, float)
+        names = dict.fromkeys(
+            self._info.case_names[i] for i in chosen if (extents[i] > room + 1e-6).any()
+        )
+        return tuple(names)
 
     @property
     def info(self) -> DatasetInfo:
@@ -198,8 +239,12 @@ class FolderSource:
         return len(self.layout.cases)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """``image`` and ``label`` as far as there are files; ``spacing`` where it is native."""
         name = self.layout.cases[index].name
-        return self._cache.arrays(name, self._keys[index], lambda: self.load(index)[0])
+        record = self._cache.arrays(name, self._keys[index], lambda: self.load(index)[0])
+        if self.preprocessing.spacing == "native":
+            record["spacing"] = np.asarray(self._spacings[index], np.float32)
+        return record
 
     def affine_of(self, index: int) -> Float[np.ndarray, "4 4"]:
         """From voxels of a preprocessed subject to mm (RAS+) in its files' space.

@@ -51,11 +51,12 @@ class HemisphereSettings:
 def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
     """All hemispheres that can be used, with and without a finding, named PATIENT_zSLICE_SIDE.
 
-    ``place`` of those with a finding is the slice's height in its volume, from 0 to 1.
+    SIDE is the patient's, L or R. ``place`` of those with a finding is the slice's height in its
+    volume, from 0 to 1; ``spacing`` is that of rows and columns, where the volume has its own.
 
     Args:
-        source: volumes ``[x, y, z, c]`` (right, anterior, superior) with label maps; whatever is
-            not brain has the value of the first corner.
+        source: volumes ``[x, y, z, c]`` (from left to right, to anterior, to superior) with label
+            maps; whatever is not brain has the value of the first corner.
         settings: how to choose.
 
     Raises:
@@ -69,9 +70,10 @@ def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
         if label.ndim != 3:
             raise ValueError(f"subject {case} has {label.ndim} axes: hemispheres need volumes")
         image, brain, _ = scaled_brain(image, settings)
+        own = {"spacing": record["spacing"][[1, 0]]} if "spacing" in record else {}
         for z in range(label.shape[2]):
             place = np.float32(z / max(label.shape[2] - 1, 1))
-            for side, columns in zip("RL", halves(label.shape[0])):
+            for side, columns in zip("LR", halves(label.shape[0])):  # RAS+: x 0 is the left
                 inside, lesion = brain[columns, :, z], label[columns, :, z]
                 if inside.mean() <= settings.brain:
                     continue
@@ -79,7 +81,7 @@ def hemispheres(source: Source, settings: HemisphereSettings) -> Unpaired:
                 picture = np.ascontiguousarray(image[columns, :, z].swapaxes(0, 1))
                 if share > settings.sick:
                     mask = np.ascontiguousarray(lesion.T).astype(np.int32)
-                    present.append({"image": picture, "label": mask, "place": place})
+                    present.append({"image": picture, "label": mask, "place": place, **own})
                     names.append(f"{case}_z{z:03d}_{side}")
                 elif share == 0:
                     absent.append(picture)
@@ -130,7 +132,7 @@ def scaled_brain(
 
 
 def halves(width: int) -> tuple[slice, slice]:
-    """Columns of either side; of an odd number both have the middle one."""
+    """Columns of the left and the right (RAS+); of an odd number both have the middle one."""
     return slice(0, (width + 1) // 2), slice(width // 2, width)
 
 

@@ -51,12 +51,17 @@ class ImageSlices:
         return len(self.places)
 
     def __getitem__(self, index: int) -> Record:
-        """``image``, ``label``, the volume's percentiles ``window [2, c]``, perhaps ``vendor``."""
+        """``image``, ``label``, the volume's percentiles ``window [2, c]``.
+
+        Also ``vendor`` and ``spacing`` (mm within the slice), where the volume has its own.
+        """
         subject, k = self.places[index]
         record = self.source[subject]
         cut = {name: self.slices_first(record, record[name])[k] for name in ("image", "label")}
         if "vendor" in record:
             cut["vendor"] = record["vendor"]
+        if "spacing" in record:
+            cut["spacing"] = np.delete(record["spacing"], self.axis_of(record)).astype(np.float32)
         return {**cut, "window": self._windows[subject]}
 
     def slices_first(self, record: Record, array: np.ndarray) -> np.ndarray:

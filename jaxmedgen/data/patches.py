@@ -116,7 +116,7 @@ def random_patch(
     """The same random patch of every array of a subject.
 
     Args:
-        record: `image` `[*space, c]` and/or `label` `[*space]`.
+        record: `image` `[*space, c]` and/or `label` `[*space]`; `spacing` is left out.
         size: patch shape in voxels.
         rng: random generator; equal generators give equal patches.
         foreground_probability: chance that the patch is centred on a voxel of a foreground class
@@ -144,6 +144,8 @@ def random_patch(
     padded = any(n < k for n, k in zip(shape, size))
     patch = {}
     for name, array in record.items():
+        if name == "spacing":  # a number an axis, nothing to cut
+            continue
         spatial = tuple(range(len(shape)))
         fill = array.min(axis=spatial) if padded and name == "image" else 0
         patch[name] = extract_patch(array, start, size, fill)

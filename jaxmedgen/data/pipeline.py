@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxmedgen.data import patches
 from jaxmedgen.data.prefetch import DeviceBatch, DevicePrefetch, device_prefetch
-from jaxmedgen.data.sources import Source
+from jaxmedgen.data.sources import Source, unmapped
 
 __all__ = [
     "DeviceBatch",
@@ -77,6 +77,8 @@ class SampleStream:
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
         """Sample `position`: the record's arrays plus `index` and `case` (int32 scalars).
 
+        A ``spacing`` of the record is left out.
+
         Raises:
             Exception: what the source raises, with a note that names the subject.
         """
@@ -91,9 +93,10 @@ class SampleStream:
         return sample
 
     def _cut(self, case: int, position: int) -> dict[str, np.ndarray]:
-        record = self.source[case]
+        # A batch is of one grid; who needs a subject's own spacing asks the source.
+        record = {n: array for n, array in self.source[case].items() if n != "spacing"}
         if self.patch_size is None:
-            return dict(record)
+            return unmapped(record)  # samples read ahead would hold file descriptors
         wants_foreground = self.foreground_probability > 0 and "label" in record
         return patches.random_patch(
             record,

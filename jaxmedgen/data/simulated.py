@@ -91,7 +91,8 @@ class SimulatedScans(Wrapped):
         return dataclasses.replace(self.source.info, channel_names=(self.family,))
 
     def __getitem__(self, index: int) -> Record:
-        label = self.source[index]["label"]
+        record = self.source[index]
+        label = record["label"]
         means = [0.02, *(FAMILIES[self.family][n] for n in self.source.info.class_names[1:])]
         model = LabelToImage(
             spacing=self.source.info.spacing,
@@ -107,4 +108,4 @@ class SimulatedScans(Wrapped):
         )
         key = jax.random.fold_in(jax.random.key(self.seed), index)
         image, _ = model(key[None], jnp.asarray(label)[None])
-        return {"image": np.asarray(image[0]), "label": label}
+        return {**record, "image": np.asarray(image[0])}

@@ -12,7 +12,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 Record = Mapping[str, np.ndarray]
-"""One subject: ``image`` float32 ``[*space, c]`` and/or ``label`` int32 ``[*space]``."""
+"""One subject: ``image`` float32 ``[*space, c]`` and/or ``label`` int32 ``[*space]``.
+
+Where subjects differ in their voxel size, ``spacing`` float32 ``[axes]`` is its own, in mm.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,9 +201,19 @@ class Checked(Wrapped):
         return record
 
 
+def spacing_of(source: Source, record: Record) -> tuple[float, ...]:
+    """Voxel size in mm of one subject of a source: its own, or else that of all."""
+    return tuple(float(s) for s in record.get("spacing", source.info.spacing))
+
+
+def unmapped(record: Record) -> dict[str, np.ndarray]:
+    """A record whose arrays are in memory: a mapped one holds a file descriptor while it lives."""
+    return {n: np.array(a) if isinstance(a, np.memmap) else a for n, a in record.items()}
+
+
 def in_memory(source: Source) -> ArraySource:
     """All subjects of `source`, read once and kept in memory."""
-    return ArraySource([dict(source[i]) for i in range(len(source))], source.info, source)
+    return ArraySource([unmapped(source[i]) for i in range(len(source))], source.info, source)
 
 
 def joined(sources: Sequence[Source]) -> ArraySource:
@@ -216,7 +229,7 @@ def joined(sources: Sequence[Source]) -> ArraySource:
         if dataclasses.replace(source.info, case_names=first.case_names) != first:
             raise ValueError(f"sources differ in classes, channels or spacing: {source.info}")
     names = tuple(name for source in sources for name in source.info.case_names)
-    records = [dict(source[i]) for source in sources for i in range(len(source))]
+    records = [unmapped(source[i]) for source in sources for i in range(len(source))]
     return ArraySource(records, dataclasses.replace(first, case_names=names))
 
 

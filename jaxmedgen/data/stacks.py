@@ -170,7 +170,7 @@ def read_stack(
         label = crop_to_content(label, shape)
     groups, phases = (getattr(source, part, ()) for part in ("groups", "phases_of"))
     return Stack(
-        np.ascontiguousarray(label, dtype=np.int32),
+        np.array(label, np.int32, order="C"),  # a copy: a mapped file would stay open
         tuple(float(s) for s in spacing),
         name,
         groups[index] if groups else "",

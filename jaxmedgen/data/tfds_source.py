@@ -3,8 +3,8 @@
 TFDS stores a data set as `array_record` shards with a description of its features; those are read
 by random access (`as_data_source`) and written by a plain Python builder, and neither imports
 TensorFlow (tested). Class, channel and case names and the spacing travel in the data set's
-metadata. Data sets prepared as TFRecord must be converted once, where TensorFlow is installed, with
-`tfds.core.convert_format`.
+metadata, the spacing of subjects that have their own with these. Data sets prepared as TFRecord
+must be converted once, where TensorFlow is installed, with `tfds.core.convert_format`.
 """
 
 import os
@@ -60,6 +60,7 @@ class TfdsSource:
                 f"{opened.data_dir}: has features {sorted(features)}, neither {image_key!r} nor "
                 f"{label_key!r}; name yours"
             )
+        self._own_spacing = features["spacing"].shape if "spacing" in features else None
         self._info = self._describe(opened, split)
 
     @property
@@ -82,6 +83,9 @@ class TfdsSource:
             if image is not None and label.ndim == image.ndim and label.shape[-1] == 1:
                 label = label[..., 0]
             record["label"] = label
+        axes = record["label"].ndim if "label" in record else record["image"].ndim - 1
+        if self._own_spacing == (axes,):
+            record["spacing"] = np.asarray(example["spacing"], np.float32)
         return record
 
     def _describe(self, builder: Any, split: str) -> DatasetInfo:
@@ -146,6 +150,9 @@ def write_tfds(
         if "label" in example:
             shape = (None,) * example["label"].ndim
             table["label"] = tfds.features.Tensor(shape=shape, dtype=np.int32, **raw)
+        if "spacing" in example:
+            shape = example["spacing"].shape
+            table["spacing"] = tfds.features.Tensor(shape=shape, dtype=np.float32)
         return tfds.features.FeaturesDict(table)
 
     metadata = tfds.core.MetadataDict(

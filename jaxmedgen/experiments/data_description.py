@@ -11,8 +11,9 @@ from jaxmedgen.data.build import preprocessing
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.hemispheres import patient_of_slice
 from jaxmedgen.data.image_slices import ImageSlices
+from jaxmedgen.data.prepared import Prepared
 from jaxmedgen.data.preprocess import Preprocessing
-from jaxmedgen.data.sources import DatasetInfo, Source
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, Source
 from jaxmedgen.data.splits import patient_of
 from jaxmedgen.data.unpaired import Origin, Pairs
 from jaxmedgen.train.environment import write_json
@@ -83,17 +84,24 @@ def describe_data(
 
 def fitted_preprocessing(config: ConfigDict, source: Source) -> Preprocessing:
     """The preprocessing that brings new scans to where `source`'s subjects are."""
-    folder = _folder_of(source)
-    if folder is not None:
-        return folder.preprocessing
+    prepared = _prepared_of(source)
+    if prepared is not None:
+        return prepared.preprocessing
     return dataclasses.replace(preprocessing(config.data), spacing=source.info.spacing)
 
 
 def _folder_of(source: Source) -> FolderSource | None:
     """The folder that `source` is a part or a relabelling of, if it is one."""
-    while not isinstance(source, FolderSource) and hasattr(source, "source"):
-        source = source.source
-    return source if isinstance(source, FolderSource) else None
+    prepared = _prepared_of(source)
+    return prepared if isinstance(prepared, FolderSource) else None
+
+
+def _prepared_of(source: Source | None) -> FolderSource | Prepared | None:
+    """The folder or other preprocessed source that `source` is a view of, if it is one."""
+    while source is not None and not isinstance(source, FolderSource | Prepared):
+        kept = isinstance(source, ArraySource)
+        source = source.origin if kept else getattr(source, "source", None)
+    return source
 
 
 def _cases_of(source: Source) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmedgen.data.sources import Source
+from jaxmedgen.data.sources import Source, spacing_of
 from jaxmedgen.experiments.shape_generation import batch_of, in_chunks
 from jaxmedgen.metrics.regions import Scoring
 from jaxmedgen.metrics.segmentation import evaluate_case, foreground_mean
@@ -166,6 +166,8 @@ def evaluate_source(
 ) -> Iterator[CaseResult]:
     """Predicts and scores every subject of a labelled source, one at a time.
 
+    Millimetres are of a subject's own ``spacing`` where its record has one, else of the source's.
+
     Args:
         predictor: compiled.
         variables: by player.
@@ -194,7 +196,7 @@ def evaluate_source(
             prediction,
             label,
             source.info.class_names,
-            source.info.spacing,
+            spacing_of(source, record),
             regions=scoring.regions,
             absent=scoring.absent,
         )

@@ -1,3 +1,6 @@
+import contextlib
+import os
+import resource
 import threading
 import time
 
@@ -5,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxmedgen.data.cache import RecordCache, content_key
+from jaxmedgen.data.pipeline import SampleStream
+from jaxmedgen.data.sources import DatasetInfo, in_memory
 
 
 def make():
@@ -76,3 +81,59 @@ def test_key_depends_on_files_and_settings(tmp_path):
     assert content_key([file], {"spacing": 1}) != key
     with pytest.raises(FileNotFoundError):
         content_key([tmp_path / "none"])
+
+
+def test_many_entries_hold_few_descriptors(tmp_path):
+    """Each mapped array holds one, of which a process has about a thousand."""
+    cache = RecordCache(tmp_path)
+    quick = {"image": np.zeros(3, np.float32), "label": np.zeros(3, np.int32)}
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        for number in range(150):
+            entry = cache.arrays(f"case{number}", "k", lambda n=number: {**quick, "n": np.int32(n)})
+            assert entry["n"] == number
+    assert len(os.listdir("/proc/self/fd")) - before < 120
+    names = tuple(f"case{number}" for number in range(150))
+
+    class Cached:
+        info = DatasetInfo(("background",), ("a",), (1.0,), names)
+
+        def __len__(self):
+            return 150
+
+        def __getitem__(self, index):
+            return cache.arrays(names[index], "k", make)
+
+    kept = in_memory(Cached())
+    assert len(os.listdir("/proc/self/fd")) - before < 120 and kept[149]["n"] == 149
+    ahead = [SampleStream(Cached(), 0)[position] for position in range(150)]
+    assert len(os.listdir("/proc/self/fd")) - before < 120 and len(ahead) == 150
+    assert make.calls == 0
+
+
+def test_the_want_of_descriptors_is_told(tmp_path):
+    """It must not pass for an absent entry, which would be made again and then be None."""
+    RecordCache(tmp_path).arrays("a", "k", make)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = []
+    try:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, limits[1])
+        )
+        with contextlib.suppress(OSError):
+            while True:
+                files.append(open(os.devnull))
+        with pytest.raises(OSError, match=r"too many files are open; raise the limit"):
+            RecordCache(tmp_path).arrays("a", "k", make)
+    finally:
+        for file in files:
+            file.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert make.calls == 1
+
+
+def test_an_entry_that_vanishes_is_told(tmp_path, monkeypatch):
+    cache = RecordCache(tmp_path)
+    monkeypatch.setattr(cache, "_save_arrays", lambda path, entry: None)
+    with pytest.raises(OSError, match="is gone or damaged right after it was written"):
+        cache.arrays("a", "k", make)

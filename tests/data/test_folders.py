@@ -33,7 +33,7 @@ def test_nnunet_folder(tmp_path):
     expected = (scan(11) - scan(11).mean()) / scan(11).std()
     np.testing.assert_allclose(record["image"][..., 1], expected, atol=1e-4)
     test = FolderSource(tmp_path, source.preprocessing, split="test")
-    assert test.info.case_names == ("t",) and sorted(test[0]) == ["image"]
+    assert test.info.case_names == ("t",) and sorted(test[0]) == ["image", "spacing"]
     assert source.load(1)[2].name == "b"
 
 
@@ -82,7 +82,7 @@ def test_label_maps_alone(tmp_path):
         tmp_path, NATIVE, {2: 1, 41: 1, 17: 2}, ("background", "white", "hippocampus")
     )
     assert source.layout.kind == "labels" and source.info.channel_names == ()
-    assert sorted(source[0]) == ["label"] and source.label_values == (0, 2, 17)
+    assert sorted(source[0]) == ["label", "spacing"] and source.label_values == (0, 2, 17)
     np.testing.assert_array_equal(source[0]["label"] == 1, np.isin(seg(0, (0, 2, 41, 17)), [2, 41]))
     nested = tmp_path / "other"
     save(nested / "labels/a.nii.gz", seg(0))
@@ -95,7 +95,7 @@ def test_few_labels_among_many_images(tmp_path):
     with pytest.raises(DataError, match=r"c.nii.gz: has no label labels/c"):
         FolderSource(tmp_path, NATIVE)
     source = FolderSource(tmp_path, NATIVE, require_labels=False)
-    assert len(source) == 3 and sorted(source[2]) == ["image"]
+    assert len(source) == 3 and sorted(source[2]) == ["image", "spacing"]
 
 
 def test_every_broken_file_is_listed_at_once(tmp_path):

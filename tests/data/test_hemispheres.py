@@ -22,7 +22,7 @@ from jaxmedgen.data.unpaired import Pairs
 
 
 def volumes(width=9):
-    """One subject: a brain nearly as large as the box, a lesion in two slices of the right."""
+    """One subject: a brain nearly as large as the box, a lesion in two slices of the left."""
     rng = np.random.default_rng(0)
     image = np.zeros((width, 8, 4, 2), np.float32)
     image[1:-1, 1:-1] = rng.normal(5, 2, (width - 2, 6, 4, 2))
@@ -41,7 +41,7 @@ def test_odd_widths_share_the_middle_column():
 def test_sick_and_healthy_hemispheres_of_one_subject():
     source = volumes()
     found = hemispheres(source, HemisphereSettings())
-    assert found.names == ("s1_z001_R", "s1_z002_R")
+    assert found.names == ("s1_z001_L", "s1_z002_L")
     assert {patient_of_slice(name) for name in found.names} == {"s1"}
     assert len(found.absent) == 6  # both sides of two slices, one side of the two others
     assert found.present[0]["image"].shape == (8, 5, 2)

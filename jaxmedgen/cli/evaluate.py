@@ -8,6 +8,9 @@ from jaxmedgen.cli.common import Parser, prepare_jax, scoring_arguments, workdir
 
 EXAMPLE = """Scores a trained run: Dice, IoU, HD, HD95 and ASSD per class and case.
 
+With --data another labelled folder is scored on: its classes are found by their names in
+dataset.json, or else by the numbers of the training files; it may lack some of them.
+
 Writes evaluation.json and evaluation.csv to the workdir, test metrics to metrics.jsonl and
 pictures to predictions/. A model that registers groups of images is scored by how well their
 labels agree afterwards: alignment.json and aligned/. A model of volumes from planes is scored for

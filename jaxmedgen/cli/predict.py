@@ -7,8 +7,10 @@ from jaxmedgen.cli.common import Parser, prepare_jax, scoring_arguments, workdir
 
 EXAMPLE = """Segments a scan or a folder of scans: NIfTI in, NIfTI out on the scan's own grid.
 
-With several channels, the files of a case are NAME_0000.nii.gz, NAME_0001.nii.gz, ...
-With --reference (a label file or folder of the same names) Dice and distances are reported too.
+With several channels, the files of a case are NAME_0000.nii.gz, NAME_0001.nii.gz, ..., or one file
+has them along its fourth axis. Labels have the numbers of the training files (labels.json names
+them). With --reference (a label file or folder of the same names) Dice and distances are reported
+too; references must lie where their scans lie.
 
 Models of 2D images segment volumes slice by slice; one of hemispheres (configs/genseg.py) segments
 both and joins them. With --translate, a model that translates (configs/genseg.py) writes the scans

@@ -178,7 +178,7 @@ def check_files(
     layout: Layout,
     *,
     label_map: Mapping[int, int] | None = None,
-    allow_empty_labels: bool = False,
+    allow_empty_labels: bool | None = False,
     intensities: bool = False,
     cache: RecordCache | None = None,
     num_threads: int = 4,
@@ -188,7 +188,8 @@ def check_files(
     Args:
         layout: the folder's cases.
         label_map: file value -> class, where given; decides what an empty label is.
-        allow_empty_labels: takes label maps without foreground (healthy subjects).
+        allow_empty_labels: takes label maps without foreground (healthy subjects); None refuses
+            them like False, but names no setting that would take them.
         intensities: also samples foreground intensities.
         cache: remembers the facts of unchanged files.
         num_threads: files read at once.
@@ -228,7 +229,7 @@ def _label_problems(
     facts: CaseFacts,
     layout: Layout,
     label_map: Mapping[int, int] | None,
-    allow_empty_labels: bool,
+    allow_empty_labels: bool | None,
 ) -> list[Problem]:
     if facts.label_values is None:
         return []
@@ -245,7 +246,10 @@ def _label_problems(
             ]
     classes = values if label_map is None else {label_map.get(v, 0) for v in values}
     if not allow_empty_labels and classes <= {0}:
-        return [Problem(case.label, "holds only background; leave it out or allow empty labels")]
+        remedy = "leave it out"
+        if allow_empty_labels is not None:
+            remedy += ", or set --config.data.empty_labels=True to keep such subjects"
+        return [Problem(case.label, f"holds only background; {remedy}")]
     return []
 
 

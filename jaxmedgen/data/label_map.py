@@ -27,7 +27,11 @@ from jaxmedgen.data.untrusted import DataError
 
 
 def remap(label: Int[np.ndarray, "*s"], label_map: Mapping[int, int]) -> Int[np.ndarray, "*s"]:
-    """Labels with every value replaced by its class, int32; unlisted values become 0."""
+    """Labels with every value replaced by its class, int32; unlisted values become 0.
+
+    Whether unlisted values are meant to be background the caller must know: without a map of the
+    user they are an error (`experiments.label_values.refuse_unknown`).
+    """
     values, compact = np.unique(label, return_inverse=True)
     classes = np.array([label_map.get(int(v), 0) for v in values], np.int32)
     return classes[compact].reshape(label.shape)

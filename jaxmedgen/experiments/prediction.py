@@ -6,15 +6,22 @@ import numpy as np
 from nibabel import orientations
 from rich.console import Console
 
-from jaxmedgen.data.layouts import Case, discover
+from jaxmedgen.data.layouts import Case
 from jaxmedgen.data.nifti import Volume, read_volume, stem, write_like
 from jaxmedgen.data.postprocess import fill_holes, keep_largest_component
-from jaxmedgen.data.untrusted import DataError
 from jaxmedgen.experiments.evaluation import Flips, Scores
+from jaxmedgen.experiments.label_values import file_values
 from jaxmedgen.experiments.reconstruction.files import reconstruct_files
 from jaxmedgen.experiments.remodelling.files import classify_files
 from jaxmedgen.experiments.run_evaluation import write_scores
-from jaxmedgen.experiments.runs import TrainedRun, open_run
+from jaxmedgen.experiments.runs import open_run
+from jaxmedgen.experiments.scan_files import (
+    channels_of,
+    find_cases,
+    find_references,
+    read_reference,
+    read_scan,
+)
 from jaxmedgen.experiments.training import predictor
 from jaxmedgen.experiments.volume_slices import segment, translate
 from jaxmedgen.metrics.regions import parse_regions
@@ -51,10 +58,12 @@ def predict_files(
 
     Args:
         workdir: a trained run.
-        source: a NIfTI file, or a folder of them (channels as ``NAME_0000``, ...).
-        output: folder for ``NAME.nii.gz``, ``NAME.png``, ``labels.json``.
+        source: a NIfTI file, or a folder of them (channels as ``NAME_0000``, ... or along a fourth
+            axis).
+        output: folder for ``NAME.nii.gz`` with the numbers of the training files
+            (`label_values.file_values`), ``NAME.png``, ``labels.json`` (number to class name).
         reference: label file, or folder of label files of the same names, to score with; its
-            values go through the run's label map.
+            values go through the run's label map. Scans without one are named.
         kind: checkpoint, ``last`` or ``best``.
         flips: average ``logits`` or ``probabilities`` over mirroring left-right.
         orientation: what the files' voxel axes really are (``LIA``), where headers are wrong.
@@ -69,7 +78,8 @@ def predict_files(
         Scores by case, where there is a reference.
 
     Raises:
-        DataError: a file is missing or broken, or channels do not match.
+        DataError: a file is missing, broken or not on the scan's grid, channels do not match, or
+            labels are no classes of the run.
         ValueError: the run's system does not segment, or not translate.
     """
     run = open_run(workdir)
@@ -85,18 +95,21 @@ def predict_files(
     if not isinstance(run.system, CanPredict) and not target:
         raise ValueError(f"{run.config.system} does not segment")
     unions = parse_regions(regions, run.info.class_names) if regions else None
-    cases = _cases(source, max(len(run.info.channel_names), 1))
+    cases = find_cases(source, max(len(run.info.channel_names), 1))
+    references = find_references(None if target else reference, cases)
     variables, step = run.variables(kind)
     predict = None if target else predictor(run.system, run.config, run.info.class_names)
     of_labels = getattr(run.system, "images_of_labels", False)
     output.mkdir(parents=True, exist_ok=True)
+    values = file_values(run)
     if not target:
-        write_json(output / "labels.json", dict(enumerate(run.info.class_names)))
+        names = dict(zip(values.tolist(), run.info.class_names))
+        write_json(output / "labels.json", names)
     scores: dict[str, Scores] = {}
     for number, case in enumerate(cases, start=1):
-        volumes = [read_volume(path, label=of_labels) for path in case.images]
-        image, spacing = _channels(case, volumes), volumes[0].spacing
-        turn = true_orientation(volumes[0], orientation) if orientation else None
+        image, volume = read_scan(run, case, of_labels=of_labels)
+        spacing = volume.spacing
+        turn = true_orientation(volume, orientation) if orientation else None
         if turn is not None:
             image = orientations.apply_orientation(image, turn)
             spacing = tuple(spacing[int(j)] for j in np.argsort(turn[:, 0]))
@@ -104,10 +117,9 @@ def predict_files(
             made = translate(run, variables, image, tuple(spacing), target)
             pictures = [three_planes(x, spacing=spacing) for x in (image, made)]
             save_png(output / f"{case.name}.png", montage(pictures, columns=2))
-            for path, volume, channel in zip(case.images, volumes, np.moveaxis(made, -1, 0)):
-                if turn is not None:
-                    channel = orientations.apply_orientation(channel, _back(turn))
-                write_like(output / f"{stem(path)}.nii.gz", channel, volume)
+            if turn is not None:
+                made = orientations.apply_orientation(made, _back(turn))
+            _write_channels(output, case, made)
             console.print(f"{number}/{len(cases)}  {output / case.name}", highlight=False)
             continue
         label = segment(run, predict, variables, image, tuple(spacing), flips=flips)
@@ -119,25 +131,29 @@ def predict_files(
         if turn is not None:
             label = orientations.apply_orientation(label, _back(turn))
         path = output / f"{case.name}.nii.gz"
-        write_like(path, label.astype(np.uint8), volumes[0])
+        write_like(path, values[label], volume)
         console.print(f"{number}/{len(cases)}  {path}", highlight=False)
-        truth = _reference(run, reference, case.name)
-        if truth is not None:
-            if truth.shape != label.shape:
-                raise DataError(
-                    f"{case.name}: reference of shape {truth.shape} is not on the scan's grid "
-                    f"{label.shape}"
-                )
+        if case.name in references:
+            trusted = orientation is None
+            truth = read_reference(run, references[case.name], volume, trusted=trusted)
             scores[case.name] = evaluate_case(
                 label,
                 truth,
                 run.info.class_names,
-                volumes[0].spacing,
+                volume.spacing,
                 regions=unions,
                 absent=absent,
             )
     if scores:
         write_scores(scores, output / "evaluation", console, step=step)
+        missing = [case.name for case in cases if case.name not in references]
+        if missing:
+            told = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            console.print(
+                f"{len(missing)} of {len(cases)} scans have no reference in {reference} and are "
+                f"not scored: {told}",
+                highlight=False,
+            )
     return scores
 
 
@@ -173,53 +189,13 @@ def _back(turn: np.ndarray) -> np.ndarray:
     return orientations.ornt_transform(orientations.axcodes2ornt("RAS"), turn)
 
 
-def _cases(source: pathlib.Path, channels: int) -> list[Case]:
-    if not source.exists():
-        raise DataError(f"{source}: no such file or folder")
-    if source.is_file():
-        if channels > 1:
-            raise DataError(
-                f"{source} is one file but the run has {channels} channels: give a folder with "
-                "NAME_0000.nii.gz, NAME_0001.nii.gz, ..."
-            )
-        return [Case(stem(source), (source,), None)]
-    layout = discover(source, contents="images", require_labels=False)
-    bad = [c.name for c in layout.cases if len(c.images) != channels]
-    if bad:
-        first = next(c for c in layout.cases if c.name == bad[0])
-        raise DataError(
-            f"{source}: {', '.join(bad[:5])}: {len(first.images)} channel(s) where the run has "
-            f"{channels}. Four digits behind a last underscore number the channels of one scan "
-            "(NAME_0000.nii.gz): rename files that are scans of their own"
-        )
-    if not layout.cases:
-        problems = "; ".join(str(p) for p in layout.problems[:5])
-        raise DataError(f"{source}: no NIfTI files{': ' + problems if problems else ''}")
-    return list(layout.cases)
-
-
-def _channels(case: Case, volumes: list[Volume]) -> np.ndarray:
-    first = volumes[0]
-    arrays = []
-    for path, volume in zip(case.images, volumes):
-        if volume.array.ndim != len(volume.spacing):
-            raise DataError(f"{path}: has {volume.array.shape[-1]} volumes; give one of them")
-        if volume.array.shape != first.array.shape or not np.allclose(
-            volume.affine, first.affine, atol=1e-3
-        ):
-            raise DataError(f"{path} is not on the grid of {case.images[0]}: resample it first")
-        arrays.append(volume.array.astype(np.float32))
-    return np.stack(arrays, axis=-1)
-
-
-def _reference(run: TrainedRun, reference: pathlib.Path | None, name: str) -> np.ndarray | None:
-    if reference is None:
-        return None
-    path = reference
-    if reference.is_dir():
-        found = [p for p in sorted(reference.iterdir()) if stem(p) == name]
-        if not found:
-            return None
-        path = found[0]
-    label = read_volume(path, label=True).array
-    return run.remap(label)
+def _write_channels(output: pathlib.Path, case: Case, made: np.ndarray) -> None:
+    """Each file of a case again, with the channels that it had: ``made [*s, c]`` on its grid."""
+    first = 0
+    for path in case.images:
+        volume = read_volume(path)
+        count = channels_of(volume)
+        part = made[..., first : first + count]
+        has_axis = volume.array.ndim > len(volume.spacing)
+        write_like(output / f"{stem(path)}.nii.gz", part if has_axis else part[..., 0], volume)
+        first += count

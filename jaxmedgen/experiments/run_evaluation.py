@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxmedgen import configuration
-from jaxmedgen.data.build import build_sources, folder_source
+from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.grid_affines import affine_of
 from jaxmedgen.data.hemispheres import hemisphere_settings, sick_slices
 from jaxmedgen.data.label_images import LabelImages
@@ -15,6 +15,7 @@ from jaxmedgen.data.shape_parts import has_classes, shape_folder
 from jaxmedgen.data.sources import ArraySource, Source, relabel
 from jaxmedgen.experiments.disentangling import evaluate_autoencoder
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
+from jaxmedgen.experiments.label_values import labelled_folder
 from jaxmedgen.experiments.reconstruction.evaluation import evaluate_volumes
 from jaxmedgen.experiments.remodelling.evaluation import evaluate_classes
 from jaxmedgen.experiments.runs import TrainedRun, open_run, save_case
@@ -51,7 +52,8 @@ def evaluate_run(
 
     Args:
         workdir: the run.
-        data: labelled folder; None takes the run's own test subjects.
+        data: labelled folder, whose labels are read as `label_values` says; None takes the run's
+            own test subjects.
         kind: checkpoint, ``last`` or ``best``.
         regions: of segmenters: unions of classes to score instead of classes, `metrics.regions`.
         absent: what a structure counts that neither reference nor prediction has.
@@ -63,6 +65,7 @@ def evaluate_run(
 
     Raises:
         ValueError: the system cannot predict, there are no test subjects, or `samples` below 1.
+        DataError: the folder has broken files, or labels that are no classes of the run.
     """
     if samples < 1:
         raise ValueError(f"samples={samples}: give at least one draw")
@@ -142,18 +145,18 @@ def as_seen(system: System, source: Source) -> Source:
 def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
     if data is None:
         return as_seen(run.system, build_sources(run.config.data).test)
-    config = configuration.from_json(configuration.to_json(run.config))
-    with config.unlocked():
-        config.data.kind, config.data.folder = "folder", data
     if has_classes(data):
+        config = configuration.from_json(configuration.to_json(run.config))
+        with config.unlocked():
+            config.data.kind, config.data.folder = "folder", data
         return shape_folder(config.data, run.info)
     if run.origin is not None:
-        volumes = folder_source(config.data, run.origin.preprocessing)
+        volumes = labelled_folder(run, data, run.origin.preprocessing)
         found, info = sick_slices(volumes, hemisphere_settings(run.config.data))
         return ArraySource(found.present, info)
-    source = folder_source(config.data, run.preprocessing)
-    if config.data.target_of:
-        source = relabel(source, config.data.target_of, config.data.target_names)
+    source: Source = labelled_folder(run, data, run.preprocessing)
+    if run.config.data.target_of:
+        source = relabel(source, run.config.data.target_of, run.config.data.target_names)
     if source.info.num_classes != run.info.num_classes:
         raise ValueError(
             f"{data} has {source.info.num_classes} classes, the run was trained on "

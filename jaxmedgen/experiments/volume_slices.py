@@ -22,7 +22,6 @@ from jaxmedgen.data.preprocess import (
     invert_image,
     invert_label,
     invert_to_label,
-    nonzero_box,
 )
 from jaxmedgen.data.regrid import GridMap
 from jaxmedgen.experiments.evaluation import Flips, Predictor, mean_of_mirrored
@@ -119,10 +118,10 @@ def translate(
         made = invert_image(made.astype(np.float32), grid)
         inside = invert_label(brain.astype(np.int32), grid)[..., None] > 0
         return np.where(inside, made, image if scale else 0.0).astype(np.float32)
-    whole = dataclasses.replace(run.preprocessing, shape=None)
 
     def one(picture, spacing):
-        record, grid = whole.apply(spacing, image=picture)
+        settings = _uncut(run.preprocessing, spacing, image=picture)
+        record, grid = settings.apply(spacing, image=picture)
         return invert_image(show(record["image"]), grid)
 
     if image.ndim - 1 == len(run.info.spacing):
@@ -137,12 +136,7 @@ def _brain(
     prepared: Preprocessing = run.origin.preprocessing
     if image.ndim - 1 != 3:
         raise ValueError("a run of hemispheres takes volumes, this scan is a single slice")
-    box = nonzero_box(image) if prepared.crop_to_nonzero else None
-    free = dataclasses.replace(prepared, shape=None)
-    needed = free.grid_map(image.shape[:-1], spacing, box).new_shape
-    # At least the training's shape, so that both halves lie as they did; larger for a larger scan.
-    shape = tuple(max(a, b) for a, b in zip(needed, prepared.shape or needed))
-    record, grid = dataclasses.replace(prepared, shape=shape).apply(spacing, image=image)
+    record, grid = _uncut(prepared, spacing, image=image).apply(spacing, image=image)
     settings = hemisphere_settings(run.config.data)
     shown, brain, scale = scaled_brain(np.asarray(record["image"]), settings)
     return shown, brain, scale, grid
@@ -183,16 +177,37 @@ def _prepared(
     run: TrainedRun, image: Float[np.ndarray, "*s c"], spacing: tuple[float, ...]
 ) -> tuple[Float[np.ndarray, "*t k"], GridMap]:
     """What the network sees of a scan (RAS+), and the map to its grid."""
-    settings = run.preprocessing
-    if not isinstance(run.system, HasAtlas):
-        # Not cut to the training volumes' shape: a larger scan is segmented to its ends. But an
-        # atlas lies on one grid, in whose middle subjects are.
-        settings = dataclasses.replace(settings, shape=None)
+
+    def apply(**given):
+        settings = run.preprocessing
+        if not isinstance(run.system, HasAtlas):
+            # But an atlas lies on one grid, in whose middle subjects are.
+            settings = _uncut(settings, spacing, **given)
+        return settings.apply(spacing, **given)
+
     if not getattr(run.system, "images_of_labels", False):
-        record, grid = settings.apply(spacing, image=image)
+        record, grid = apply(image=image)
         return record["image"], grid
     label = image[..., 0].astype(np.int32)
     if run.label_map is not None:
         label = remap(label, run.label_map)
-    record, grid = settings.apply(spacing, label=label)
+    record, grid = apply(label=label)
     return tissue_image(run.merged(record["label"]), run.info.num_classes), grid
+
+
+def _uncut(
+    settings: Preprocessing,
+    spacing: tuple[float, ...],
+    image: Float[np.ndarray, "*s c"] | None = None,
+    label: Int[np.ndarray, "*s"] | None = None,
+) -> Preprocessing:
+    """Settings whose shape is at least the training's and cuts nothing away of this scan.
+
+    A smaller scan is padded as in training: networks answer other margins otherwise, far into the
+    scan. A larger one is seen to its ends.
+    """
+    free = dataclasses.replace(settings, shape=None)
+    needed = free.grid_of(spacing, image, label).new_shape
+    if settings.shape is None or len(settings.shape) != len(needed):  # slices of such a volume
+        return free
+    return dataclasses.replace(settings, shape=tuple(map(max, needed, settings.shape)))

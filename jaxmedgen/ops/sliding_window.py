@@ -127,7 +127,7 @@ def sliding_window_inference(
         predict: windows to logits, channels last. Usually ``jax.jit`` of the network in eval mode.
         volume: one image, no batch axis. A numpy array stays on the host; only windows move.
         patch_size: window size, one number a spatial axis. An image smaller than the window is
-            padded by repeating its edge, and the result is cropped.
+            padded with each channel's lowest value, as in training, and the result is cropped.
         overlap: least overlap of neighbouring windows as a share of the window.
         blend: how overlapping logits are averaged, see `importance`.
         batch_size: windows a call.
@@ -145,7 +145,7 @@ def sliding_window_inference(
     plan = inference_plan(shape, patch_size, overlap=overlap, batch_size=batch_size)
     margins = [((n - s) // 2, -(-(n - s) // 2)) for n, s in zip(plan.padded_shape, shape)]
     if any(any(m) for m in margins):
-        volume = np.pad(np.asarray(volume), [*margins, (0, 0)], mode="edge")
+        volume = _padded(np.asarray(volume), plan.padded_shape, [low for low, _ in margins])
     planes = _reduced_planes(
         predict, volume, plan, tuple(patch_size), blend, batch_size, reduce, abort
     )
@@ -200,6 +200,20 @@ def _reduced_planes(
             slab = _add(slab, logits, window_weight, i, corner[1:])
         done += len(batch)
     yield np.asarray(_reduce(slab, totals[0][top:], across, reduce))
+
+
+def _padded(
+    volume: Shaped[np.ndarray, "*s c"], shape: tuple[int, ...], start: Sequence[int]
+) -> Shaped[np.ndarray, "*t c"]:
+    """The volume from voxel `start` of a larger one on, in air: each channel's lowest value.
+
+    Repeated edges would show a body that goes on, which `Preprocessing` and `random_patch` never
+    do: networks answer them otherwise, far into the volume.
+    """
+    padded = np.empty((*shape, volume.shape[-1]), volume.dtype)
+    padded[...] = volume.min(axis=tuple(range(volume.ndim - 1)))
+    padded[tuple(slice(a, a + n) for a, n in zip(start, volume.shape[:-1]))] = volume
+    return padded
 
 
 def _window(

@@ -47,6 +47,9 @@ def test_references_have_the_numbers_of_the_training_labels(run, train, folder, 
     sizes = {name: scores["reference_size"] for name, scores in cases["sub-0"].items()}
     label = Shapes(6, (16, 16, 16), 1)[0]["label"]
     assert list(sizes.values()) == [float((label == k).sum()) for k in (1, 2)]
+    written = np.asarray(nib.load(output / "sub-0.nii.gz").dataobj)
+    assert set(np.unique(written)) <= set(VALUES)
+    assert list(json.loads((output / "labels.json").read_text())) == [str(v) for v in VALUES]
     both = ["--regions", "all=1+2", "--absent", "right"]
     call = ["--workdir", tmp_path / "run", "--output", output, *arguments, *both]
     status, _, err = run("predict", *call)

@@ -1,6 +1,8 @@
 """Volumes through models of slices: a folder of brains, cut, shown, joined, and written back."""
 
 import json
+import shutil
+from pathlib import Path
 
 import jax
 import nibabel as nib
@@ -10,8 +12,11 @@ from rich.console import Console
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
-from jaxmedgen.experiments import prediction, run_evaluation, runs
+from jaxmedgen.data.preprocess import Preprocessing
+from jaxmedgen.data.sources import DatasetInfo
+from jaxmedgen.experiments import prediction, run_evaluation, runs, volume_slices
 from jaxmedgen.experiments.data_description import describe_data
+from jaxmedgen.experiments.evaluation import Predictor
 from jaxmedgen.experiments.translations import write_translated
 from jaxmedgen.train.environment import write_json
 from tests.train.toys import Regression
@@ -140,6 +145,24 @@ def test_hemispheres_are_scored_by_the_global_soft_dice(workdir, tmp_path, monke
     assert found == pytest.approx((2 * overlap + 1) / (size + 1))
 
 
+def test_the_finding_of_another_folder_is_the_structure_of_that_name(
+    workdir, tmp_path, monkeypatch
+):
+    """Not its last class, as in a folder that says nothing."""
+    work, folder, _ = workdir
+    run = opened(work, monkeypatch, 0.2)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    description = json.loads((other / "dataset.json").read_text())
+    description["labels"] = {"background": 0, "tumour": 1, "cyst": 2}
+    (other / "dataset.json").write_text(json.dumps(description))
+    mine, theirs = (run_evaluation._evaluation_source(run, str(f)) for f in (folder, other))
+    assert run.origin.label_map
+    assert len(mine) == len(theirs) == 6
+    for number in range(6):
+        np.testing.assert_array_equal(mine[number]["label"], theirs[number]["label"])
+
+
 def test_a_scan_is_translated_in_its_own_intensities(workdir, tmp_path, monkeypatch):
     work, folder, _ = workdir
     image, label = brain(0)
@@ -187,3 +210,70 @@ def test_slices_of_a_volume_for_a_model_of_images(tmp_path, monkeypatch):
     prediction.predict_files(tmp_path, path, tmp_path / "out", console=Console(quiet=True))
     found = nib.load(tmp_path / "out" / "scan.nii.gz").get_fdata()
     np.testing.assert_array_equal(found, (image == 9).astype(float))
+
+
+def box_run(system, shape, **settings):
+    """A run on whole volumes of 1 mm and this shape."""
+    config = load_config("unet:cpu", {"data.shape": str(shape)})
+    info = DatasetInfo(("background", "bright"), ("grey",), (1.0, 1.0, 1.0), ())
+    prepared = Preprocessing(spacing=(1.0, 1.0, 1.0), shape=shape, **settings)
+    return runs.TrainedRun(Path("work"), config, info, prepared, system)
+
+
+class Watching(Predictor):
+    """A predictor that keeps what its network sees."""
+
+    def _run(self, variables, image, reduce, stop=None):
+        inner = self._predict
+        self._predict = lambda variables, patch: self._seen(inner, variables, patch)
+        try:
+            return super()._run(variables, image, reduce, stop)
+        finally:
+            self._predict = inner
+
+    def _seen(self, inner, variables, patch):
+        self.seen = np.asarray(patch[0])
+        return inner(variables, patch)
+
+
+@pytest.mark.parametrize("crop", [False, True])
+def test_the_network_sees_the_margins_of_its_training(crop):
+    """A head that the field of view cuts: beside it is air, not more of its neck."""
+    head = np.random.default_rng(0).uniform(50, 100, (10, 12, 9, 1)).astype(np.float32)
+    head[:, 9:] = 0
+    run = box_run(Threshold(), (16, 16, 16), crop_to_nonzero=crop)
+    watching = Watching(run.system, (16, 16, 16))
+    variables = {"net": {"limit": 0.5}}
+    label = volume_slices.segment(run, watching, variables, head, (1.0, 1.0, 1.0))
+    trained, _ = run.preprocessing.apply((1.0, 1.0, 1.0), image=head)
+    np.testing.assert_array_equal(watching.seen, trained["image"])
+    normal = run.preprocessing.normalize(head)
+    assert label.shape == head.shape[:-1]
+    np.testing.assert_array_equal(label, normal[..., 0] > 0.5)
+
+
+def test_a_larger_scan_is_seen_whole():
+    """Cut along no axis, and padded along those where it is smaller than the training's shape."""
+    scan = np.random.default_rng(1).uniform(0, 1, (20, 6, 8, 1)).astype(np.float32)
+    run = box_run(Threshold(), (8, 8, 8))
+    limit = {"net": {"limit": 1.0}}
+    predict = Predictor(run.system, (8, 8, 8))
+    label = volume_slices.segment(run, predict, limit, scan, (1.0, 1.0, 1.0))
+    normal = run.preprocessing.normalize(scan)
+    np.testing.assert_array_equal(label, normal[..., 0] > 1.0)
+    assert label[0].any() and label[-1].any()
+
+
+def test_translation_sees_the_margins_of_training_too():
+    shapes = []
+
+    class Shaped(Threshold):
+        def translate(self, variables, keys, image, target):
+            shapes.append(image.shape)
+            return image + 1
+
+    scan = np.random.default_rng(1).uniform(0, 1, (20, 6, 8, 1)).astype(np.float32)
+    run = box_run(Shaped(), (8, 8, 8))
+    made = volume_slices.translate(run, {}, scan, (1.0, 1.0, 1.0), "absence")
+    assert shapes == [(1, 20, 8, 8, 1)]
+    np.testing.assert_allclose(made, run.preprocessing.normalize(scan) + 1, atol=1e-5)

@@ -156,6 +156,23 @@ def test_device_array_and_integers_are_accepted():
     np.testing.assert_array_equal(found, predict(volume).argmax(-1))
 
 
+def test_around_a_small_image_is_each_channels_lowest_value():
+    """As in the patches of training: an edge that is repeated would be a body that goes on."""
+    volume, seen = _volume((3, 7)) + np.array([0, 5], np.float32), []
+
+    def predict(windows):
+        seen.append(np.asarray(windows[0]))
+        return windows
+
+    options = {"reduce": "mean", "blend": "constant"}
+    found = sliding_window.sliding_window_inference(predict, volume, (6, 7), **options)
+    np.testing.assert_allclose(found, volume)
+    (window,) = seen
+    np.testing.assert_array_equal(window[1:4], volume)
+    for part in (window[:1], window[4:]):
+        np.testing.assert_array_equal(part, np.broadcast_to(volume.min((0, 1)), part.shape))
+
+
 def test_abort_is_polled_before_every_call():
     calls = []
 

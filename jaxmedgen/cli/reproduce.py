@@ -48,11 +48,22 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--docs and --output both say where the record goes: give one")
     if options.name not in names:
         parser.error(f"no experiment '{options.name}': choose one of {', '.join(names)}")
+    if "seed" in overrides:
+        parser.error(
+            "--config.seed: an experiment trains with seeds of its own, which one number for all "
+            "would make the same training: leave it out"
+        )
     prepare_jax()
 
     from jaxmedgen.experiments.reproductions import record
 
     module = importlib.import_module(f"jaxmedgen.experiments.reproductions.{options.name}")
+    # Of a flag that an experiment does not read the record would say that it was used.
+    taken = getattr(module, "TAKES", ())
+    for flag in ("data", "scan", "reference", "orientation"):
+        if getattr(options, flag) is not None and flag not in taken:
+            known = ", ".join(f"--{name}" for name in taken) or "no files"
+            parser.error(f"--{flag}: {options.name} reads none, it takes {known}: leave it out")
     offered = getattr(module, "PARTS", ())
     for part in options.parts:
         if part not in offered:

@@ -121,7 +121,7 @@ def write_label_maps(
         variables: of its trained state.
         output: folder.
         count: subjects, or paths of ``wishes.steps`` subjects.
-        seed: of the first; each further one has the next number.
+        seed: of all draws: each subject's own, which its record tells, is `draw_seed` of it.
         method: one of `label_synthesis.METHODS` or `label_operators.OPERATORS`; by default
             ``between``.
         wishes: of the method.
@@ -151,10 +151,25 @@ def write_label_maps(
         ]
 
     made = []
-    for number in range(seed, seed + count):
-        made += drawn_plausibly(draw, range(number, number + _TRIES * count, count), wishes)
+    for number in range(count):
+        tries = (draw_seed(seed, number, again) for again in range(_TRIES))
+        made += drawn_plausibly(draw, tries, wishes)
     names = sources.train.info.class_names
     write_subjects(made, output, shown=max(wishes.steps, _SHOWN), class_names=names)
+
+
+def draw_seed(seed: int, number: int, again: int) -> int:
+    """The seed of one draw: calls with neighbouring seeds have no draw in common.
+
+    Args:
+        seed: of the call.
+        number: of the sample in it, from 0.
+        again: draws of this sample before this one.
+
+    Returns:
+        A number from 0 to 2^32 - 1.
+    """
+    return int(np.random.SeedSequence((seed, number, again)).generate_state(1)[0])
 
 
 def drawn_plausibly(

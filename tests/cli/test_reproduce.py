@@ -6,7 +6,7 @@ import json
 import pytest
 
 from jaxmedgen.cli import reproduce
-from jaxmedgen.experiments.reproductions import genseg_digits, heldout_contrast, record
+from jaxmedgen.experiments.reproductions import genseg_digits, record, synthseg
 from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 
 
@@ -19,11 +19,11 @@ def test_record_names_no_file_of_the_user(tmp_path, monkeypatch, capsys):
         seen.append(options)
         return outcome
 
-    monkeypatch.setattr(heldout_contrast, "reproduce", fake)
+    monkeypatch.setattr(synthseg, "reproduce", fake)
     data, docs = tmp_path / "secret project", tmp_path / "docs"
     status = reproduce.main(
         [
-            "heldout_contrast",
+            "synthseg",
             *("--data", str(data), "--docs", str(docs), "--orientation", "LIA"),
             *("--workdir", str(tmp_path / "w")),
             *("--config.steps=7", f"--config.cache={tmp_path}"),
@@ -31,12 +31,11 @@ def test_record_names_no_file_of_the_user(tmp_path, monkeypatch, capsys):
     )
     assert status == 0
     assert seen[0].data == str(data) and seen[0].overrides["steps"] == "7"
-    written = json.loads((docs / "results" / "heldout_contrast.json").read_text())
+    written = json.loads((docs / "results" / "synthseg.json").read_text())
     assert written["command"] == (
-        "bin/reproduce heldout_contrast --data DATA --orientation LIA --config.steps=7 "
-        "--config.cache=PATH"
+        "bin/reproduce synthseg --data DATA --orientation LIA --config.steps=7 --config.cache=PATH"
     )
-    for page in ("results/heldout_contrast.md", "results.md"):
+    for page in ("results/synthseg.md", "results.md"):
         text = (tmp_path / "docs" / page).read_text()
         assert "secret" not in text and "more is more" in text
     assert "FAILS  more is more" in capsys.readouterr().out
@@ -65,6 +64,24 @@ def test_parts_are_those_that_an_experiment_offers(tmp_path, monkeypatch, capsys
         assert told in capsys.readouterr().err
     assert len(seen) == 1
     assert not (tmp_path / "w" / "results.md").exists()
+
+
+def test_what_an_experiment_does_not_read_is_refused(tmp_path, capsys):
+    """The record would say that it was used; and one seed for all trainings that it was three."""
+    folders = ("--workdir", str(tmp_path / "w"))
+    for arguments, told in (
+        (["cardiac_synthesis", "--data", "x"], "--data: cardiac_synthesis reads none"),
+        (["augmentations", "--data", "x"], "it takes no files: leave it out"),
+        (["it_vae", "--data", "x", "--scan", "y"], "--scan: it_vae reads none, it takes --data"),
+        (["heldout_contrast", "--orientation", "LIA"], "--orientation: heldout_contrast reads"),
+        (["synthetic_data_trained", "--parts", "x"], "none to choose from"),
+        (["gcnn_pose", "--config.seed=1"], "--config.seed: an experiment trains with seeds"),
+    ):
+        with pytest.raises(SystemExit):
+            reproduce.main([*arguments, *folders])
+        said = capsys.readouterr().err
+        assert told in said and said.count("\n") == 1
+    assert not (tmp_path / "w").exists()
 
 
 def test_only_experiments_are_offered():

@@ -1,5 +1,7 @@
 """Measures behind the claims of cardiac synthesis, on cases with known answers."""
 
+import collections
+
 import jax
 import numpy as np
 import pytest
@@ -63,15 +65,36 @@ def test_claims_hold_and_fail_as_their_numbers_say():
         "vendor_a_no_feature_matching": scores(fid=0.6),
         "vendor_a_no_perceptual": scores(fid=0.4),
     }
-    checked = claims.claims(found)
+    values = claims.measured(found)
+    checked = claims.claims(values)
     assert [claim.holds for claim in checked] == [
         True, False, True, True, True, True, True, False, True, False,
     ]  # fmt: skip
     assert checked[1].measured == pytest.approx(0.01)
     assert checked[6].measured == pytest.approx(-1.0)
+    assert all(claim.interval is None for claim in checked)
+    lines = claims.seed_table(values).splitlines()
+    assert lines[3] == "| (i) SPADE less pix2pixHD: Dice | 0.010 (0.000) | 0.010, 0.010 |"
     lines = claims.table({"label": scores(), "real": [{"dice": 0.95}]}).splitlines()
     assert lines[2].startswith("| label | 0.900 (0.000) | 0.500")
     assert lines[3].startswith("| real | 0.950 |  |")
+
+
+def test_a_difference_of_fid_has_one_sign_in_all_seeds():
+    """The mean of three may have a sign that two of them do not have."""
+    values = {name: [1.0, 1.0, 1.0] for name in claims.measured(collections.defaultdict(list))}
+    last = list(values)[-1]
+
+    def checked(numbers):
+        return claims.claims({**values, last: numbers})[-1]
+
+    mixed = checked([5.8, -1.7, -1.0])
+    assert not mixed.holds and mixed.measured > 0 and mixed.interval is None
+    assert mixed.expected == ">= 0, every seed"
+    assert checked([5.8, 1.7, 0.1]).holds
+    assert claims.claims({**values, next(iter(values)): [0.99, 0.99, 0.8]})[0].holds  # a mean
+    row = claims.seed_table({last: [5.8, -1.7, -1.0]}).splitlines()[-1]
+    assert row.endswith("| 1.033 (4.143) | 5.800, -1.700, -1.000 |")
 
 
 def mean(x):

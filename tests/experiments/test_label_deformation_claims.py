@@ -8,7 +8,7 @@ import pytest
 from jaxmedgen.experiments.reproductions import label_deformation
 from jaxmedgen.experiments.reproductions.hearts import pathology
 from jaxmedgen.experiments.reproductions.hearts.measured import Measured
-from jaxmedgen.experiments.reproductions.record import Options
+from jaxmedgen.experiments.reproductions.record import Claim, Options
 
 PICTURE = {"drawn": np.zeros((2, 2, 3), np.uint8)}
 BETAS = ("beta1", "beta5", "vae", "beta50")
@@ -172,3 +172,22 @@ def test_an_index_that_falls_is_no_shift_to_the_disease(claims, tmp_path):
     found = label_deformation.reproduce(Options(tmp_path)).claims
     ratios = [claim for claim in found if "off-target" in claim.name]
     assert len(ratios) == 3 and not any(claim.holds for claim in ratios)
+
+
+def test_failures_are_explained_where_they_were_looked_into(tmp_path):
+    def explained(overrides=None, **failed):
+        claims = [
+            Claim(name, "", 0.0, None, name[:4] not in failed.get("names", ()))
+            for name in (
+                "(ii) plausible slices, VAE less elastic d = 20 mm, points",
+                "(vi) Spearman of beta and roughness of latent paths",
+            )
+        ]
+        return label_deformation.explained(claims, Options(tmp_path, overrides=overrides or {}))
+
+    assert explained() == ()
+    (both,) = explained(names=("(ii)", "(vi)"))
+    assert both.startswith("Where claims fail. (ii) lies") and "(vi) roughness" in both
+    (one,) = explained(names=("(vi)",))
+    assert "(ii)" not in one and "(iii)" not in one
+    assert explained({"steps": "20"}, names=("(ii)", "(vi)")) == ()

@@ -15,7 +15,7 @@ from jaxmedgen.data.phantoms.short_axis_stack import ShortAxisStacks
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.sources import in_memory, subset
 from jaxmedgen.data.stacks import Stack, read_stacks
-from jaxmedgen.experiments import label_vae_arm, model_training
+from jaxmedgen.experiments import label_files, label_vae_arm, model_training
 from jaxmedgen.experiments.label_files import LabelWishes, drawn_plausibly, write_subjects
 from jaxmedgen.experiments.label_operators import operate
 from jaxmedgen.experiments.label_space import LabelSpace
@@ -28,6 +28,7 @@ from jaxmedgen.experiments.label_synthesis import (
 )
 from jaxmedgen.metrics.cardiac import clinical_indices
 from jaxmedgen.metrics.plausibility import IndexRange
+from jaxmedgen.systems.base import build_system
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -202,6 +203,23 @@ def test_subjects_without_the_topology_of_a_heart_are_drawn_again(population):
     assert drawn_plausibly(draw, (3, 5), LabelWishes())[0].seed == 3
     with pytest.raises(ValueError, match=r"reached 0\.80 at most"):
         drawn_plausibly(draw, (3, 5), LabelWishes(plausible=0.9))
+
+
+def test_neighbouring_seeds_have_no_subject_in_common(population, tmp_path, monkeypatch):
+    monkeypatch.setattr(label_files, "open_population", lambda *_: population)
+    sources = model_training.alone(in_memory(ShortAxis(1, shape=(32, 32), seed=0)))
+    system = build_system(load_config("label_deformation:cpu"), sources.info)
+    records = {}
+    for folder, seed in (("zero", 0), ("one", 1), ("again", 0)):
+        label_files.write_label_maps(sources, system, {}, tmp_path / folder, 4, seed)
+        records[folder] = json.loads((tmp_path / folder / "records.json").read_text())
+    assert records["zero"] == records["again"]
+    drawn = [(r["t"], tuple(r["sources"])) for name in ("zero", "one") for r in records[name]]
+    assert len(set(drawn)) == 8
+    first = records["zero"][0]  # its record tells how it is drawn again
+    assert synthesise(population, "between", first["seed"]).record()["t"] == first["t"]
+    seeds = {label_files.draw_seed(s, n, k) for s in range(5) for n in range(5) for k in range(5)}
+    assert len(seeds) == 125
 
 
 def test_phases_are_populations_of_their_own(population):

@@ -2,6 +2,7 @@ import numpy as np
 
 from jaxmedgen.experiments.arms import select_arms
 from jaxmedgen.experiments.reproductions import learned_augmentation as claims
+from jaxmedgen.experiments.reproductions.record import Options
 from tests.experiments.made_up import study
 
 CASES = tuple(f"{group}-{k}" for group in claims.GROUPS for k in range(4))
@@ -37,6 +38,18 @@ def test_questions_are_answered_by_the_scores():
     assert not asked["itvae-mixed+nnunet3d over nnunet3d alone"].holds
     table = claims.arm_table(results(gains))
     assert "| labelvae | 0.602 | 0.606 | 0.610 | +0.100 [+0.100, +0.100] | 30 | 10 |" in table
+
+
+def test_why_images_do_not_help_is_said_where_none_does(tmp_path):
+    def explained(gains, **overrides):
+        options = Options(tmp_path, overrides=overrides)
+        return claims.explained(claims.questions(results(gains)), options)
+
+    worse = {arm: -0.1 for arm in (*claims.IMAGES, *claims.JOINED)}
+    assert explained(worse) == (claims.NO_HELP,)
+    assert explained({**worse, "spade": 0.1}) == ()
+    assert explained(worse, steps="20") == ()
+    assert not any(text.startswith("Why added images") for text in claims.NOTES)
 
 
 def test_every_arm_is_one_of_the_study():

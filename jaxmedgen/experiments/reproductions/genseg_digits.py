@@ -16,6 +16,7 @@ from jaxmedgen.experiments.reproductions.trained_model import collapse_notes
 from jaxmedgen.experiments.reproductions.translation import digits, tables
 from jaxmedgen.report.pictures import Rgb
 
+TAKES = ("data",)
 PARTS = ("simple", "hard")
 """Published tasks, see `configs/genseg.py`."""
 NAMES = {"simple": "48x48 simple", "hard": "48x48 hard", "large": "128x128"}

@@ -6,6 +6,8 @@ As `genseg_digits`, with 80 pieces of clutter; on a processor an hour and a half
 from jaxmedgen.experiments.reproductions import genseg_digits
 from jaxmedgen.experiments.reproductions.record import Options, Reproduction
 
+TAKES = ("data",)
+
 
 def reproduce(options: Options) -> Reproduction:
     """Runs everything that is not finished yet and checks the order of the arms."""

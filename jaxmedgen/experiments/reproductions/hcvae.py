@@ -22,6 +22,7 @@ from jaxmedgen.experiments.reproductions.skulls import pictures
 from jaxmedgen.experiments.reproductions.skulls.models import Model, model
 from jaxmedgen.metrics.statistics import Interval, mean_interval, paired_difference, seed_mean
 
+TAKES = ("data",)
 SEEDS = 3
 STEPS = 1000
 MAIN = {"hcvae": "arm=hcvae", "cvae": "arm=cvae", "cvae-dropout": "arm=cvae-dropout"}

@@ -7,6 +7,7 @@ Needs ``--data``: a folder of FreeSurfer label maps (16 were used). The claim is
 from jaxmedgen.experiments.reproductions import study
 from jaxmedgen.experiments.reproductions.record import Options, Reproduction
 
+TAKES = ("data",)
 ARMS = ("none", "classic", "diffeomorphic", "synthesis")
 BUDGETS = (12,)
 SEEDS = 1  # ten minutes a seed

@@ -17,6 +17,7 @@ from jaxmedgen.experiments.reproductions import it_vae_factors as factors
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part, Reproduction, joined
 from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
 
+TAKES = ("data",)
 GROUP_STEPS = 800
 GROUP_ARMS = {"affine": "affinediff", "velocity": "svf"}
 

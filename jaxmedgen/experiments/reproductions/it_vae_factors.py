@@ -6,7 +6,6 @@ folder of them is given.
 
 import dataclasses
 import itertools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from jaxmedgen.experiments import disentangling
 from jaxmedgen.experiments import latent_pictures as pictures
 from jaxmedgen.experiments.disentangling import stack
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
-from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.experiments.reproductions.trained_model import overridden, stored, trained_model
 from jaxmedgen.report.formats import over_seeds
 from jaxmedgen.train.environment import write_json
 
@@ -197,9 +196,10 @@ def _measure(
         for arm in arms:
             name = f"{kind}/{arm}/seed{seed}"
             path = options.workdir / name / "scores.json"
-            if not path.exists():
+            config = _config(options, kind, folder, arm, steps, seed)
+            kept: dict[str, Any] | None = stored(path, config)
+            if kept is None:
                 started = time.perf_counter()
-                config = _config(options, kind, folder, arm, steps, seed)
                 model = trained_model(options, name, config, sources)
                 scores = disentangling.score(
                     model.system,
@@ -209,10 +209,10 @@ def _measure(
                     appearance=appearance,
                 )
                 took = time.perf_counter() - started
-                write_json(path, dataclasses.asdict(scores) | {"seconds": took})
-            stored: dict[str, Any] = json.loads(path.read_text())
-            seconds += stored["seconds"]
-            found[arm].append(stored)
+                kept = dataclasses.asdict(scores) | {"seconds": took}
+                write_json(path, kept)
+            seconds += kept["seconds"]
+            found[arm].append(kept)
     return sources, found, seconds
 
 

@@ -24,6 +24,7 @@ from jaxmedgen.experiments.reproductions.population import anatomy, arms, chains
 from jaxmedgen.experiments.reproductions.record import Options, Reproduction
 from jaxmedgen.experiments.study import models_path
 
+TAKES = ("data",)
 CORE = ("none", "affine", "paddit-generic", "paddit-prior", "paddit")
 MORE = ("paddit-map", "paddit-cross", "paddit-swap", "paddit-geodesic")
 OWN_MODELS = ("paddit-map", "paddit-geodesic")

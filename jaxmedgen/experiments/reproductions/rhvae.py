@@ -18,6 +18,7 @@ from jaxmedgen.experiments.shape_generation import batch_of
 from jaxmedgen.metrics.geodesic_clusters import clusters_of, graph_distances
 from jaxmedgen.ops.riemannian_metric import CentroidMetric
 
+TAKES = ("data",)
 SEEDS = 3
 PICTURE_STEPS = "600"
 """Of the models that only pictures and clusters are made of."""

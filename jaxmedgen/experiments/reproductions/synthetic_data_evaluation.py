@@ -11,7 +11,7 @@ from jaxmedgen.experiments.reproductions.record import Options, Reproduction, jo
 from jaxmedgen.experiments.reproductions.synthetic import metrics_and_use, scar, usefulness
 from jaxmedgen.experiments.reproductions.synthetic.parts import SEEDS
 
-PARTS = {
+EXPERIMENTS = {
     "1. Augmentation": usefulness.augmentation,
     "2. Reduction of real data": usefulness.reduction,
     "3. Domain shift": usefulness.domain_shift,
@@ -44,6 +44,6 @@ WHAT = (
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the six experiments (finished trainings are taken over) and checks the claims."""
-    found = joined([part(options) for part in PARTS.values()], tuple(PARTS))
+    found = joined([part(options) for part in EXPERIMENTS.values()], tuple(EXPERIMENTS))
     found = dataclasses.replace(found, notes=(WHAT, *found.notes))
     return of_part("synthetic_data_evaluation", SEEDS, found, PUBLISHED)

@@ -15,7 +15,7 @@ from jaxmedgen.experiments.reproductions.synthetic.parts import SEEDS, Trained
 from jaxmedgen.experiments.reproductions.synthetic_data_evaluation import PUBLISHED
 
 GENERATOR = Trained("cardiac_synthesis:cpu,arm=vae", 500)
-PARTS = {
+EXPERIMENTS = {
     "1. Augmentation": usefulness.augmentation,
     "2. Reduction of real data": usefulness.reduction,
     "3. Domain shift": usefulness.domain_shift,
@@ -32,7 +32,9 @@ NOTES = (
 
 def reproduce(options: Options) -> Reproduction:
     """Runs the three experiments (finished trainings are taken over) and checks the claims."""
-    runs = {name: functools.partial(part, generator=GENERATOR) for name, part in PARTS.items()}
+    runs = {
+        name: functools.partial(part, generator=GENERATOR) for name, part in EXPERIMENTS.items()
+    }
     found = joined([part(options) for part in runs.values()], tuple(runs))
     found = dataclasses.replace(found, notes=(*NOTES, *found.notes))
     return of_part("synthetic_data_evaluation", SEEDS, found, PUBLISHED)

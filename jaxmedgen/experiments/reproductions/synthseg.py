@@ -18,6 +18,7 @@ from jaxmedgen.experiments.runs import train_run
 from jaxmedgen.metrics.segmentation import foreground_mean
 from jaxmedgen.train.metrics_log import read_metrics
 
+TAKES = ("data", "scan", "reference", "orientation")
 LEAST = 0.75
 
 

@@ -1,6 +1,7 @@
 """A training of a reproduction: done in its work folder, or read from where it was done."""
 
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -11,7 +12,7 @@ from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.experiments.model_training import counted_seconds, model_seconds
 from jaxmedgen.experiments.reproductions.record import Options
 from jaxmedgen.experiments.runs import describe_data
-from jaxmedgen.experiments.training import train
+from jaxmedgen.experiments.training import claim_workdir, train
 from jaxmedgen.systems.base import PlayerVariables, build_system, evaluation_variables
 from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.metrics_log import read_metrics
@@ -81,6 +82,26 @@ def trained_model(
         describe_data(folder, sources.info, config, sources.train)
     variables = evaluation_variables(result.state)
     return TrainedModel(system, variables, sources, folder, model_seconds(folder))
+
+
+def stored(path: pathlib.Path, config: ConfigDict) -> dict[str, Any] | None:
+    """Scores that lie beside a training's checkpoints; None where nothing was scored yet.
+
+    The training's own ``config.json`` tells which settings they belong to. Scores of a folder that
+    has none (it was tidied up) are taken for those of the settings that are asked for.
+
+    Args:
+        path: of the scores.
+        config: of the training that is asked for, overrides included.
+
+    Raises:
+        ConfigError: they are of a training with other settings.
+    """
+    if not path.exists():
+        return None
+    if (path.parent / "config.json").exists():
+        claim_workdir(config, path.parent)
+    return json.loads(path.read_text())
 
 
 def collapse_notes(options: Options) -> tuple[str, ...]:

@@ -83,8 +83,9 @@ def mixture_arm(
         shown = [inputs.labelled] if real else []
         shown += [] if more is None else [more]
         parts, warnings = [joined([_plain(s) for s in shown])] if shown else [], ()
+        seconds = None
         if synthetic is not None:
-            made, warnings = _make(synthetic, inputs, sum(len(s) for s in shown))
+            made, warnings, seconds = _make(synthetic, inputs, sum(len(s) for s in shown))
             parts += [] if made is None else [made]
         if not parts:
             raise ValueError(f"arm '{description}' shows neither real nor synthetic images")
@@ -92,7 +93,7 @@ def mixture_arm(
             parts = _balanced(*parts, share)
         source = in_memory(Standardized(joined(parts)))
         settings = {"augment.preset": preset, "augment.synthesis_probability": 0.0}
-        return ArmTraining(settings, warnings=warnings, source=source)
+        return ArmTraining(settings, seconds=seconds, warnings=warnings, source=source)
 
     return Arm(description, prepare, control=control)
 
@@ -121,14 +122,15 @@ def warped_arm(description: str, *, preset: str, count: Count) -> Arm:
 
 def _make(
     synthetic: Synthetic, inputs: ArmInputs, real: int
-) -> tuple[Source | None, tuple[str, ...]]:
-    """The synthetic images of one run, and what the generator's training said of itself.
+) -> tuple[Source | None, tuple[str, ...], float | None]:
+    """The synthetic images of one run, and what the generator's training said of itself and cost.
 
-    Their manifest goes to the arm's folder.
+    The cost is None of a generator that was not trained here. The images' manifest goes to the
+    arm's folder.
     """
     count = synthetic.count(real)
     if count == 0:
-        return None, ()
+        return None, (), None
     seen = inputs.labelled if synthetic.pool is None else synthetic.pool
     folder = inputs.shared / "generator"
     if synthetic.pool is not None:
@@ -146,7 +148,9 @@ def _make(
         groups=groups_of(names, pattern) if pattern else None,
     )
     write_json(pathlib.Path(inputs.workdir) / "synthetic.json", dict(made.manifest))
-    return made.source, tuple(getattr(generator, "warnings", ()))
+    # Every arm that uses a generator counts its whole cost, whichever of them has trained it.
+    said, seconds = getattr(generator, "warnings", ()), getattr(generator, "seconds", None)
+    return made.source, tuple(said), seconds
 
 
 def _balanced(real: Source, synthetic: Source, share: float) -> list[Source]:

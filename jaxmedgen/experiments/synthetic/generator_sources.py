@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
+from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.image_slices import ImageSlices, thick_axis
-from jaxmedgen.data.sources import Source
+from jaxmedgen.data.phantoms.heart_slices import HeartSlices
+from jaxmedgen.data.phantoms.vendors import VENDORS
+from jaxmedgen.data.sources import Source, in_memory
 from jaxmedgen.experiments.generator_settings import fit_to_subjects
-from jaxmedgen.experiments.model_training import train_model
+from jaxmedgen.experiments.model_training import counted_seconds, model_seconds, train_model
 from jaxmedgen.experiments.runs import open_run
 from jaxmedgen.experiments.synthetic.generators import (
     Generator,
@@ -18,6 +21,7 @@ from jaxmedgen.experiments.synthetic.generators import (
     StyleBank,
     SystemGenerator,
 )
+from jaxmedgen.systems.base import build_system
 from jaxmedgen.train.collapse import collapse_warnings
 from jaxmedgen.train.metrics_log import read_metrics
 
@@ -28,6 +32,24 @@ GeneratorFor = Callable[[Source, pathlib.Path, int], Generator]
 def ready(generator: Generator) -> GeneratorFor:
     """A generator that exists already and looks at no subjects."""
     return lambda labelled, folder, seed: generator
+
+
+def style_bank(config: ConfigDict) -> StyleBank:
+    """A few unlabelled images of every vendor of the heart phantoms, none of them a test image."""
+    data, count = config.data, config.experiment.style_images
+    if data.kind != "heart_slices":
+        return {}
+    return {
+        vendor: np.stack(
+            [
+                record["image"]
+                for record in in_memory(
+                    HeartSlices(count, tuple(data.shape), data.seed + 2, vendors=(vendor,))
+                ).records
+            ]
+        )
+        for vendor in VENDORS
+    }
 
 
 class Merged:
@@ -127,24 +149,51 @@ def trained_on(
     """
 
     def make(labelled: Source, folder: pathlib.Path, seed: int) -> Generator:
-        config, shown, axis = load_config(config_name), labelled, None
-        if config.data.get("as_slices") and len(labelled.info.spacing) == 3:
-            shown = ImageSlices(labelled, config.data.get("empty_slices", True))
-            axis = thick_axis(labelled.info.spacing)
+        config, shown, axis = _fitted(config_name, labelled)
         with config.unlocked():
             config.seed = seed
             if steps is not None:
                 config.steps = config.checkpoint_every = steps
-            fit_to_subjects(config, tuple(shown[0]["image"].shape[:-1]))
-            if "subjects" in config.get("model", {}):  # a model of so many centroids
-                config.batch_size = config.model.subjects = len(labelled)
-                config.model.update(kinds=1, condition="")
-                config.parallel.data = 1  # one batch of all subjects
-            config.data.target_of, config.data.target_names = (), ()
-        system, variables = train_model(config, shown, folder)
+        with counted_seconds(folder):
+            system, variables = train_model(config, shown, folder)
         said = collapse_warnings(read_metrics(folder / "metrics.jsonl", split="train"))
         return SystemGenerator(
-            system, variables, config_name, styles, slice_axis=axis, warnings=said
-        )
+            system, variables, config_name, styles, slice_axis=axis, warnings=said,
+            seconds=model_seconds(folder),
+        )  # fmt: skip
 
     return make
+
+
+def check_trainable(config_name: str, labelled: Source) -> None:
+    """Checks that a configuration's system makes labelled images of some subjects.
+
+    Its system is built for them, which costs nothing beside a training: what would be refused once
+    the first generator is trained is refused before anything is.
+
+    Args:
+        config_name: the configuration.
+        labelled: subjects like those that it will be trained on.
+
+    Raises:
+        ConfigError: there is no such configuration.
+        ValueError: its system makes no labelled images, or none of such subjects.
+    """
+    config, shown, axis = _fitted(config_name, labelled)
+    SystemGenerator(build_system(config, shown.info), {}, config_name, slice_axis=axis)
+
+
+def _fitted(config_name: str, labelled: Source) -> tuple[ConfigDict, Source, int | None]:
+    """A configuration for some subjects, these as its system sees them, the axis of slices."""
+    config, shown, axis = load_config(config_name), labelled, None
+    if config.data.get("as_slices") and len(labelled.info.spacing) == 3:
+        shown = ImageSlices(labelled, config.data.get("empty_slices", True))
+        axis = thick_axis(labelled.info.spacing)
+    with config.unlocked():
+        fit_to_subjects(config, tuple(shown[0]["image"].shape[:-1]))
+        if "subjects" in config.get("model", {}):  # a model of so many centroids
+            config.batch_size = config.model.subjects = len(labelled)
+            config.model.update(kinds=1, condition="")
+            config.parallel.data = 1  # one batch of all subjects
+        config.data.target_of, config.data.target_names = (), ()
+    return config, shown, axis

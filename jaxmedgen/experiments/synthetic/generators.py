@@ -89,6 +89,7 @@ class SystemGenerator:
         *,
         slice_axis: int | None = None,
         warnings: Sequence[str] = (),
+        seconds: float | None = None,
     ) -> None:
         """Compiles lazily.
 
@@ -100,18 +101,22 @@ class SystemGenerator:
             slice_axis: across the slices of subjects, for a system of slices; None shows it whole
                 subjects.
             warnings: what the system's training said.
+            seconds: what its training cost, where that counts as the cost of an arm.
 
         Raises:
             ValueError: the system can do none of it, or not slice by slice.
         """
         self._name, self._bank, self._axis = name, dict(styles or {}), slice_axis
-        self.warnings = tuple(warnings)
+        self.warnings, self.seconds = tuple(warnings), seconds
         self._drawing, self._stylise = drawing_of(system, variables, name), None
         # Systems that read no style from images have the method too, and say so by raising.
         if isinstance(system, CanStylise) and _reads_styles(system):
             self._stylise = jax.jit(lambda label, style: system.stylise(variables, label, style))
         if self._drawing is None and self._stylise is None:
-            raise ValueError(f"{name} neither samples nor deforms: it makes no labelled images")
+            raise ValueError(
+                f"{name} neither samples nor deforms: it makes no labelled images; take a system "
+                "that does, such as cardiac_synthesis:cpu"
+            )
         if slice_axis is not None and not self.renders_labels:
             raise ValueError(
                 f"{name} was trained on slices and makes no label maps into images: it cannot make "

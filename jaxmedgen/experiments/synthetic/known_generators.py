@@ -132,6 +132,11 @@ class Degraded:
         """The generator's, of its training."""
         return tuple(getattr(self.generator, "warnings", ()))
 
+    @property
+    def seconds(self) -> float | None:
+        """The generator's, of its training; None of one that was not trained."""
+        return getattr(self.generator, "seconds", None)
+
     def __call__(
         self,
         seed: int,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxmedgen.experiments.synthetic.image_sets import ImageSet
 from jaxmedgen.metrics import image_quality
 from jaxmedgen.metrics.diversity import mean_feature_distance, pairwise_ms_ssim
 from jaxmedgen.metrics.frechet import fid, fid_by_group, fid_infinity
@@ -32,35 +33,6 @@ _SUBSETS = {"value": 100, "bootstrap": 20}
 """Of KID: Bińkowski et al.'s hundred; fewer for each of the resamples, which vary more."""
 _NEIGHBOURS = 5
 _BATCH = 16
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Images as the measures take them.
-
-    Attributes:
-        images: all of one size.
-        subjects: of each image: what is resampled together.
-        groups: vendor or disease of each image, or empty.
-        labels: label maps, or None.
-    """
-
-    images: Float[np.ndarray, "n *s c"]
-    subjects: tuple[str, ...]
-    groups: tuple[str, ...] = ()
-    labels: Int[np.ndarray, " n *s"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, chosen: Sequence[int] | np.ndarray) -> "ImageSet":
-        """Some of the images."""
-        return ImageSet(
-            self.images[chosen],
-            tuple(self.subjects[i] for i in chosen),
-            tuple(self.groups[i] for i in chosen) if self.groups else (),
-            None if self.labels is None else self.labels[chosen],
-        )
 
 
 def set_measures(
@@ -96,11 +68,11 @@ def set_measures(
             "neighbours need more"
         )
     rng = np.random.default_rng(seed)
-    known = extract(extractor.features, reference.images)
+    known = extract(extractor.features, reference.seen)
     found = []
     for name, whole in sets.items():
         part = whole.take(np.sort(rng.permutation(len(whole))[:size]))
-        features = extract(extractor.features, part.images)
+        features = extract(extractor.features, part.seen)
         values = _distances(known, features, _SUBSETS["value"])
         spread = _resampled(
             lambda rows, f=features: (
@@ -111,7 +83,7 @@ def set_measures(
             part.subjects, rng, resamples,
         )  # fmt: skip
         if extractor.probs is not None:
-            probabilities = extract(extractor.probs, part.images)
+            probabilities = extract(extractor.probs, part.seen)
             score = inception_score(probabilities, splits=min(10, size // 10 or 1), seed=seed)
             values["inception_score"] = score.mean
 
@@ -148,6 +120,7 @@ def pair_measures(
     data_range: float | int = 1.0,
     name: str = "synthetic",
     seed: int = 0,
+    shown: Sequence[Float[np.ndarray, "n *s c"]] | None = None,
 ) -> tuple[Measure, ...]:
     """Level 2: images of the original label maps against the real images of these labels.
 
@@ -159,11 +132,13 @@ def pair_measures(
         data_range: width of the intensities' full scale.
         name: of the set.
         seed: of the bootstrap.
+        shown: the generated and the real images that the extractor is shown, where it takes others
+            (`ImageSet.shown`).
 
     Raises:
         ValueError: not as many real as generated images.
     """
-    values = pair_values(generated, real, extractor, data_range=data_range)
+    values = pair_values(generated, real, extractor, data_range=data_range, shown=shown)
     return tuple(
         _mean_measure(2, name, metric, found, subjects, seed) for metric, found in values.items()
     )
@@ -175,6 +150,7 @@ def pair_values(
     extractor: Extractor,
     *,
     data_range: float | int = 1.0,
+    shown: Sequence[Float[np.ndarray, "n *s c"]] | None = None,
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """The measures of `pair_measures` pair by pair.
 
@@ -190,7 +166,7 @@ def pair_values(
     }
 
     @jax.jit
-    def score(x, y):
+    def score(x, y, *seen):
         return {
             "ssim": image_quality.ssim(x, y, **scale),
             "ms_ssim": image_quality.ms_ssim(x, y, **scale),
@@ -198,13 +174,13 @@ def pair_values(
             "mae": image_quality.mean_absolute_error(x, y),
             "nmse": image_quality.normalized_mean_squared_error(x, y),
             "ncc": image_quality.normalized_cross_correlation(x, y),
-            "lpips_uncalibrated": lpips_uncalibrated(extractor.maps(x), extractor.maps(y)),
+            "lpips_uncalibrated": lpips_uncalibrated(*map(extractor.maps, seen)),
         }
 
-    parts = []
+    parts, arrays = [], (generated, real, *(shown or (generated, real)))
     for start in range(0, len(real), _BATCH):
         chosen = np.resize(np.arange(start, min(start + _BATCH, len(real))), _BATCH)
-        made = score(*(jnp.asarray(a[chosen], jnp.float32) for a in (generated, real)))
+        made = score(*(jnp.asarray(a[chosen], jnp.float32) for a in arrays))
         parts.append({k: np.asarray(v)[: len(real) - start] for k, v in made.items()})
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
@@ -243,7 +219,7 @@ def copying(
     train: ImageSet, held_out: ImageSet, generated: ImageSet, extractor: Extractor
 ) -> tuple[tuple[Measure, ...], Memorisation]:
     """Level 3: whether generated images are copies of training images, in features."""
-    sets = [extract(extractor.features, s.images) for s in (train, held_out, generated)]
+    sets = [extract(extractor.features, s.seen) for s in (train, held_out, generated)]
     found = memorisation(*sets)
     names = ("distance_ratio", "copied", "authenticity")
     nan, count = float("nan"), len(generated)

@@ -3,74 +3,41 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
 
 from jaxmedgen.data.case_groups import groups_of
-from jaxmedgen.data.normalization import normalize
 from jaxmedgen.data.sources import Source, Standardized, subset
-from jaxmedgen.data.splits import patient_of, train_test_split
-from jaxmedgen.experiments.runs import TrainedRun, open_run
+from jaxmedgen.data.splits import train_test_split
 from jaxmedgen.experiments.synthetic.comparable import (
     check_scales,
     check_sizes,
     common_window,
     voxel_notes,
 )
-from jaxmedgen.experiments.synthetic.extractors import (
-    extractor_for,
-    is_pretrained,
-    scale_of,
+from jaxmedgen.experiments.synthetic.extractors import extractor_for, is_pretrained
+from jaxmedgen.experiments.synthetic.image_sets import (
+    ImageSet,
+    ceilings,
+    image_set,
+    standardized,
 )
 from jaxmedgen.experiments.synthetic.interpretation import Findings, readings
+from jaxmedgen.experiments.synthetic.own_scale import check_own_scale, segmenter_of
 from jaxmedgen.experiments.synthetic.realism import (
-    ImageSet,
     copying,
     label_fidelity,
     pair_measures,
     set_measures,
 )
-from jaxmedgen.experiments.training import predictor
 from jaxmedgen.metrics.frechet import VECTORS_PER_DIMENSION
 from jaxmedgen.metrics.image_quality import range_notes
 from jaxmedgen.nets.feature_extractor import Extractor
 from jaxmedgen.report.realism import RealismReport, write_realism
-from jaxmedgen.systems.base import CanPredict
 from jaxmedgen.train.environment import describe_environment
-
-
-def image_set(
-    source: Source, pattern: str = "", subjects: Mapping[str, str] | None = None
-) -> ImageSet:
-    """All images of a source.
-
-    Args:
-        source: labelled subjects of one size.
-        pattern: regular expression of the group in the names of cases, or "".
-        subjects: case that an image was made of, where its own name does not tell (synthetic
-            images). Images of one patient's cases are resampled together.
-
-    Raises:
-        ValueError: images of different sizes.
-    """
-    names = source.info.case_names
-    records = [source[i] for i in range(len(source))]
-    shapes = {r["image"].shape for r in records}
-    if len(shapes) != 1:
-        raise ValueError(
-            f"images of sizes {sorted(shapes)[:3]} cannot be compared: give --shape, one for all"
-        )
-    subjects = subjects or {}
-    return ImageSet(
-        np.stack([np.asarray(r["image"], np.float32) for r in records]),
-        tuple(patient_of(subjects.get(name, name)) for name in names),
-        groups_of(names, pattern) if pattern else (),
-        np.stack([np.asarray(r["label"], np.int32) for r in records]),
-    )
 
 
 def halves(source: Source, seed: int = 0) -> tuple[Source, Source]:
@@ -83,22 +50,6 @@ def halves(source: Source, seed: int = 0) -> tuple[Source, Source]:
     number = {name: i for i, name in enumerate(names)}
     split = train_test_split(names, test_fraction=0.5, seed=seed)
     return tuple(subset(source, [number[n] for n in part]) for part in split)
-
-
-def ceilings(real: ImageSet, data_range: float | int, seed: int = 0) -> dict[str, ImageSet]:
-    """Real images blurred by 1.5 voxels, and pure noise of their mean and deviation."""
-    widths = (0, *(1.5,) * (real.images.ndim - 2), 0)
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(real.images.mean(), real.images.std(), real.images.shape)
-    low = float(real.images.min())
-    return {
-        "blurred real": dataclasses.replace(
-            real, images=scipy.ndimage.gaussian_filter(real.images, widths, mode="nearest")
-        ),
-        "noise": dataclasses.replace(
-            real, images=np.clip(noise, low, low + data_range).astype(np.float32)
-        ),
-    }
 
 
 def warnings_of(sets: Mapping[str, ImageSet], extractor: Extractor, dimension: int) -> list[str]:
@@ -147,17 +98,16 @@ def evaluate_realism(
         manifest: of the synthetic set: which image belongs to which subject.
         standardize: compares images of mean 0 and deviation 1, all sets alike, where they have
             different intensity scales; differences of brightness and contrast are then not seen.
+            Trained runs (of `extractor` and `segmenter`) are shown images as they are read all the
+            same, which they bring to the scale of their training themselves (`own_scale`).
         data_range: width of the intensities' full scale; 6 is taken with `standardize`.
         seed: of all draws.
 
     Raises:
-        ValueError: images that cannot be compared: of different sizes, or without `standardize` of
-            clearly different ranges of intensities.
+        ValueError: images that cannot be compared: of different sizes, or of clearly different
+            ranges of intensities without `standardize`, or with a run that takes its own units.
     """
     known, floor = (real, held_out) if held_out is not None else halves(real, seed)
-    if standardize:
-        known, floor, synthetic = (Standardized(s) for s in (known, floor, synthetic))
-        data_range = 6.0
     manifest = dict(manifest or {})
     made_from = {entry["name"]: entry["subject"] for entry in manifest.get("images", ())}
     styles = {entry["name"]: entry["style"] for entry in manifest.get("images", ())}
@@ -171,13 +121,24 @@ def evaluate_realism(
             for n in names
         )
         generated = dataclasses.replace(generated, groups=groups)
-    arrays = {"real": reference.images, "held-out": unseen.images, "synthetic": generated.images}
-    check_sizes(arrays)
+    read = {"real": reference.images, "held-out": unseen.images, "synthetic": generated.images}
+    check_sizes(read)
+    said, is_run = [], bool(extractor) and pathlib.Path(extractor).is_dir()
+    for option, run in (("--extractor", extractor if is_run else ""), ("--segmenter", segmenter)):
+        if run:
+            said += check_own_scale(option, pathlib.Path(run), read, standardize=standardize)
+    if standardize:
+        reference, unseen, generated = (
+            standardized(images, source, keep=is_run)
+            for images, source in ((reference, known), (unseen, floor), (generated, synthetic))
+        )
+        known, data_range = Standardized(known), 6.0
+    arrays = dict(zip(read, (reference.images, unseen.images, generated.images)))
     if held_out is None:  # two parts of one set
         arrays["real"] = np.concatenate([arrays["real"], arrays.pop("held-out")])
     if not standardize:
         check_scales(arrays)
-    said = voxel_notes({"real": known, "held-out": floor, "synthetic": synthetic})
+    said += voxel_notes({"real": known, "held-out": floor, "synthetic": synthetic})
     said += range_notes(arrays, data_range)
     if not extractor:
         extractor = "classifier" if len(set(reference.groups)) > 1 else "random"
@@ -208,19 +169,24 @@ def evaluate_realism(
         )
     else:
         measures += copies
-    pairs = _pairs(known, synthetic, manifest)
+    pairs = _pairs(known.info.case_names, manifest)
     if pairs:
-        ours, theirs, subjects = pairs
-        measures += pair_measures(ours, theirs, subjects, network, data_range=data_range, seed=seed)
+        ours, theirs = generated.take([i for i, _ in pairs]), reference.take([j for _, j in pairs])
+        measures += pair_measures(
+            ours.images, theirs.images, theirs.subjects, network, data_range=data_range, seed=seed,
+            shown=(ours.seen, theirs.seen),
+        )  # fmt: skip
     if segmenter:
-        predict, classes, remap = _segmenter(pathlib.Path(segmenter))
+        predict, classes, remap = segmenter_of(pathlib.Path(segmenter))
         others = _other_subjects(generated.subjects)
-        permuted = dataclasses.replace(generated, labels=generated.labels[others])
+        seen = {name: dataclasses.replace(part, images=read[name], shown=None)
+                for name, part in (("held-out", unseen), ("synthetic", generated))}  # fmt: skip
+        permuted = dataclasses.replace(seen["synthetic"], labels=generated.labels[others])
         # Labels of a set that says so are classes already; others have the values of files.
         known_classes = tuple(manifest.get("class_names", ()))
         for name, part, classes_of in (
-            ("held-out real", unseen, ()),
-            ("synthetic", generated, known_classes),
+            ("held-out real", seen["held-out"], ()),
+            ("synthetic", seen["synthetic"], known_classes),
             ("labels permuted", permuted, known_classes),
         ):
             merged = dataclasses.replace(part, labels=remap(part.labels, classes_of))
@@ -249,37 +215,16 @@ def evaluate_realism(
     return report
 
 
-def _pairs(real: Source, synthetic: Source, manifest: Mapping):
-    """Aligned images, where label maps were kept and styles are the subjects' own."""
+def _pairs(cases: Sequence[str], manifest: Mapping) -> list[tuple[int, int]]:
+    """Numbers of aligned synthetic and real images, where labels and the own style were kept."""
     if manifest.get("deformation") != "none" or manifest.get("style") != "own":
-        return None
-    number = {name: i for i, name in enumerate(real.info.case_names)}
-    kept = [
+        return []
+    number = {name: i for i, name in enumerate(cases)}
+    return [
         (i, number[e["subject"]])
         for i, e in enumerate(manifest["images"])
         if e["subject"] in number
     ]
-    if not kept:
-        return None
-    ours = np.stack([synthetic[i]["image"] for i, _ in kept])
-    theirs = np.stack([real[j]["image"] for _, j in kept])
-    return ours, theirs, [patient_of(real.info.case_names[j]) for _, j in kept]
-
-
-def _segmenter(workdir: pathlib.Path) -> tuple[Callable, int, Callable]:
-    """A real-data segmenter's prediction of images in its own scale, and its classes."""
-    run: TrainedRun = open_run(workdir)
-    if not isinstance(run.system, CanPredict):
-        raise ValueError(f"{workdir} holds {run.config.system}, which does not segment")
-    variables, _ = run.variables()
-    predict = predictor(run.system, run.config)
-    scale, statistics = scale_of(run), run.preprocessing.ct_statistics
-
-    def labels(images: np.ndarray) -> np.ndarray:
-        shown = (normalize(image, scale, statistics) for image in images)
-        return np.stack([predict(variables, image) for image in shown])
-
-    return labels, run.info.num_classes, run.remap
 
 
 def _other_subjects(subjects: Sequence[str]) -> np.ndarray:

@@ -5,14 +5,11 @@ import difflib
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmedgen.configuration import ConfigError, load_config
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.data.case_groups import groups_of
-from jaxmedgen.data.phantoms.heart_slices import HeartSlices
-from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.sources import Standardized, in_memory
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.runs import open_run
@@ -28,7 +25,9 @@ from jaxmedgen.experiments.synthetic.experiment_readings import (
 from jaxmedgen.experiments.synthetic.folder_settings import by_vendor, check_scar, configure
 from jaxmedgen.experiments.synthetic.generator_sources import (
     GeneratorFor,
+    check_trainable,
     ready,
+    style_bank,
     trained_on,
     trained_run,
 )
@@ -77,34 +76,20 @@ def generator_for(name: str, config: ConfigDict, styles: StyleBank | None = None
     return trained_on(name, styles)
 
 
-def style_bank(config: ConfigDict) -> StyleBank:
-    """A few unlabelled images of every vendor of the heart phantoms, none of them a test image."""
-    data, count = config.data, config.experiment.style_images
-    if data.kind != "heart_slices":
-        return {}
-    return {
-        vendor: np.stack(
-            [
-                record["image"]
-                for record in in_memory(
-                    HeartSlices(count, tuple(data.shape), data.seed + 2, vendors=(vendor,))
-                ).records
-            ]
-        )
-        for vendor in VENDORS
-    }
-
-
 def setting_of(config: ConfigDict, generator: str) -> Setting:
     """Reads the data of a configuration and names its generator."""
-    sources = build_sources(config.data)
-    return _setting(config, sources, generator, generator_for(generator, config))
+    return _setting(config, build_sources(config.data), generator)
 
 
-def _setting(config: ConfigDict, sources: Sources, generator: str, made: GeneratorFor) -> Setting:
-    """A setting whose generator, if it is a run, has seen no held-out patient."""
+def _setting(
+    config: ConfigDict, sources: Sources, generator: str, bank: StyleBank | None = None
+) -> Setting:
+    """A setting whose generator can be trained, or is a run that has seen no held-out patient."""
+    made = generator_for(generator, config, bank)
     ready = generator != "oracle" and pathlib.Path(generator).is_dir()
     setting = Setting(config, sources, made, ready)
+    if generator != "oracle" and not ready:
+        check_trainable(generator, sources.train)
     if ready:
         seen = open_run(pathlib.Path(generator)).patients
         refuse_held_out(seen, setting.held_out, f"the generator {generator}")
@@ -132,7 +117,7 @@ def folder_setting(
             groups_of(names, pattern)  # all of them, before anything is trained
     if name == "domain_shift":
         sources, bank = by_vendor(config, sources, overrides, config.experiment.style_images)
-    return _setting(config, sources, generator, generator_for(generator, config, bank))
+    return _setting(config, sources, generator, bank)
 
 
 def run_experiment(

@@ -49,11 +49,12 @@ def drawing_of(system: Any, variables: PlayerVariables, name: str) -> Drawing | 
     Raises:
         ValueError: a model of images or of label maps alone.
     """
-    if isinstance(system, CanSample) and not getattr(system, "needs_style", False):
+    samples = isinstance(system, CanSample) and getattr(system, "makes_samples", True)
+    if samples and not getattr(system, "needs_style", False):
         return Drawing(
             "render", jax.jit(lambda keys, _, label: system.sample(variables, keys, label))
         )
-    if isinstance(system, CanSample):
+    if samples:
         return None
     if isinstance(system, CanDeform):
         return Drawing(

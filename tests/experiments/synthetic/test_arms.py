@@ -1,6 +1,7 @@
 """Arms that mix real and synthetic images, and the experiments made of them: who sees what."""
 
 import dataclasses
+import time
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -10,13 +11,14 @@ from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.phantoms.heart_slices import HeartSlices
 from jaxmedgen.data.sources import in_memory
 from jaxmedgen.experiments.arms import ArmInputs
-from jaxmedgen.experiments.synthetic import arms
+from jaxmedgen.experiments.synthetic import arms, generator_sources
 from jaxmedgen.experiments.synthetic.anatomy import keep
 from jaxmedgen.experiments.synthetic.generator_sources import ready
-from jaxmedgen.experiments.synthetic.known_generators import OracleGenerator
+from jaxmedgen.experiments.synthetic.known_generators import Degraded, OracleGenerator
 from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.experiments.synthetic.synthetic_set import Recipe
 from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
+from jaxmedgen.systems.base import build_system
 
 
 def test_arms_show_what_they_say(hearts, tmp_path):
@@ -55,6 +57,38 @@ def test_arms_show_what_they_say(hearts, tmp_path):
     assert arms.to(10)(4) == 6 and arms.to(3)(4) == 0
     changes = arms.mixture_arm("", preset="none").prepare(inputs).changes
     assert set(changes) == {"augment.preset", "augment.synthesis_probability"}  # never the steps
+
+
+class Priced(OracleGenerator):
+    """A trained generator, as far as its cost is told."""
+
+    seconds = 12.0
+
+
+def test_every_arm_counts_the_whole_cost_of_its_generator(hearts, tmp_path, monkeypatch):
+    """Whichever of them has trained it; and no model, no cost but the time that it took."""
+
+    def cost(generator):
+        made = arms.Synthetic(generator, arms.times(1), Recipe(keep, "none", "random"))
+        inputs = ArmInputs(ConfigDict(), hearts, tmp_path / "arm", 3, tmp_path / "models" / "a")
+        return arms.mixture_arm("", preset="none", synthetic=made).prepare(inputs).seconds
+
+    assert cost(ready(Priced())) == 12 and cost(ready(Degraded(Priced(), "noisy"))) == 12
+    assert cost(ready(OracleGenerator())) is None
+    trained = []
+
+    def train(config, source, folder):
+        trained.append(folder)
+        if len(trained) == 1:
+            time.sleep(0.2)
+            folder.mkdir(parents=True)
+            (folder / "metrics.jsonl").write_text("")
+        return build_system(config, source.info), {}
+
+    monkeypatch.setattr(generator_sources, "train_model", train)
+    make = generator_sources.trained_on("cardiac_synthesis:cpu")
+    first, second = (make(hearts, tmp_path / "generator", 0).seconds for _ in range(2))
+    assert len(trained) == 2 and first == second >= 0.2
 
 
 def test_an_honest_generator_sees_the_runs_subjects_alone(hearts, tmp_path):

@@ -178,7 +178,8 @@ def test_the_report_of_two_folders(hearts, tmp_path, monkeypatch):
         return label
 
     segmenter = (lambda images: np.zeros(images.shape[:-1], np.int32), 8, remap)
-    monkeypatch.setattr(realism_run, "_segmenter", lambda _: segmenter)
+    monkeypatch.setattr(realism_run, "segmenter_of", lambda _: segmenter)
+    monkeypatch.setattr(realism_run, "check_own_scale", lambda *_, **__: [])
     report = evaluate_realism(
         train,
         made.source,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxmedgen.cli.main import main
-from jaxmedgen.configuration import load_config
+from jaxmedgen.configuration import ConfigError, load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.data.phantoms.late_enhancement import LateEnhancement
 from jaxmedgen.data.sources import ArraySource, in_memory, subset
@@ -127,6 +127,22 @@ def test_a_generator_that_has_seen_held_out_patients_is_refused(tmp_path, monkey
     config.experiment.check_names, seen.patients = True, ("somebody",)
     assert setting_of(config, str(tmp_path)).ready
     assert not setting_of(config, "oracle").ready
+
+
+@pytest.mark.parametrize(
+    ("generator", "said"),
+    [
+        ("unet:cpu", "unet:cpu neither samples nor deforms.*such as"),
+        ("cardiac_sinthesis:cpu", "cardiac_sinthesis"),
+        ("rhvae:cpu", "rhvae:cpu models images or label maps alone"),
+    ],
+)
+def test_a_generator_that_makes_nothing_is_refused_before_anything_trains(generator, said):
+    config = load_config("synthetic_data_evaluation:cpu,experiment=reduction", SMALL)
+    with pytest.raises((ValueError, ConfigError), match=said) as refused:
+        setting_of(config, generator)
+    assert "\n" not in str(refused.value)
+    assert not setting_of(config, "cardiac_synthesis:cpu").ready
 
 
 class PerfectStages:

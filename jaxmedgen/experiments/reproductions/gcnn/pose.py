@@ -5,7 +5,6 @@ volumes under the other 23 turns of the cube, the same resampled at random rotat
 whose lesions lie at any rotation. Every seed has volumes of its own.
 """
 
-import json
 import pathlib
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from jaxmedgen.data.phantoms.rotated_lesions import RotatedLesions
 from jaxmedgen.data.sources import Record
 from jaxmedgen.experiments.reproductions.gcnn.parts import settings
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
-from jaxmedgen.experiments.reproductions.trained_model import trained_model
+from jaxmedgen.experiments.reproductions.trained_model import stored, trained_model
 from jaxmedgen.metrics.equivariance import equivariance_errors
 from jaxmedgen.metrics.segmentation import dice_per_class
 from jaxmedgen.metrics.statistics import mean_interval
@@ -79,9 +78,6 @@ def run(options: Options) -> Part:
 def _run(options: Options, arm: str, seed: int) -> dict:
     """One training and its scores, or what an earlier call wrote of it."""
     folder = _folder(options, arm, seed)
-    if (folder / "scores.json").exists():
-        return json.loads((folder / "scores.json").read_text())
-    started = time.perf_counter()
     _, name, longer = ARMS[arm]
     config = settings(
         options,
@@ -95,6 +91,10 @@ def _run(options: Options, arm: str, seed: int) -> dict:
     config.steps = longer * config.steps
     if arm == "octahedral":
         config.net.head_features = HEAD
+    found = stored(folder / "scores.json", config)
+    if found is not None:
+        return found
+    started = time.perf_counter()
     name = f"pose/{arm}/seed{seed}"
     model = trained_model(options, name, config, title=f"{arm}, seed {seed}")
     predict = jax.jit(lambda x: model.system.predict(model.variables, x))

@@ -4,7 +4,6 @@ Accuracy of the toy network of Andrearczyk et al. with each layer, on cubes none
 """
 
 import dataclasses
-import json
 import time
 
 import jax
@@ -14,7 +13,7 @@ import numpy as np
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import Sources
 from jaxmedgen.experiments.reproductions.record import Claim, Options, Part
-from jaxmedgen.experiments.reproductions.trained_model import trained_model
+from jaxmedgen.experiments.reproductions.trained_model import stored, trained_model
 from jaxmedgen.systems.base import CanClassify, PlayerVariables
 from jaxmedgen.train.environment import write_json
 
@@ -57,14 +56,14 @@ def run(options: Options) -> Part:
 
 def _run(options: Options, arm: str, seed: int) -> dict[str, float]:
     """One training and its test accuracy, or what an earlier call wrote of it."""
-    folder = options.workdir / "textures" / arm / f"seed{seed}"
-    path = folder / "accuracy.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    started = time.perf_counter()
+    path = options.workdir / "textures" / arm / f"seed{seed}" / "accuracy.json"
     own = {"seed": str(seed), "data.seed": str(seed)}
     own |= _SETTINGS.get(arm, {})
     config = load_config(f"lri:cpu,{ARMS[arm][1]}", {**own, **options.overrides})
+    found = stored(path, config)
+    if found is not None:
+        return found
+    started = time.perf_counter()
     model = trained_model(
         options, f"textures/{arm}/seed{seed}", config, title=f"{arm}, seed {seed}"
     )

@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.experiments.reproductions.record import Claim, Options
-from jaxmedgen.experiments.synthetic.generator_sources import trained_on
-from jaxmedgen.experiments.synthetic.running import run_experiment, setting_of, style_bank
+from jaxmedgen.experiments.synthetic.generator_sources import style_bank, trained_on
+from jaxmedgen.experiments.synthetic.running import run_experiment, setting_of
 from jaxmedgen.experiments.synthetic.setting import Setting
 from jaxmedgen.experiments.synthetic.usability import EXPERIMENTS
 from jaxmedgen.metrics.statistics import PairedDifference, holm, paired_difference, wilcoxon_test

@@ -12,7 +12,7 @@ from jaxmedgen.data.build import Sources, build_sources, preprocessing
 from jaxmedgen.data.mnist import read_digits
 from jaxmedgen.data.phantoms.cluttered_digits import cluttered_fold
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.experiments.reproductions.trained_model import overridden, stored, trained_model
 from jaxmedgen.experiments.runs import TrainedRun, describe_data
 from jaxmedgen.experiments.translation_pictures import translation_grid
 from jaxmedgen.experiments.translation_scores import score_digits
@@ -87,13 +87,15 @@ def _trained(options: Options, size: str, data: str, arm: str, seed: int):
 def scores(options: Options, size: str, data: str, arm: str, seed: int) -> Scores:
     """Test scores and seconds of one training; finished ones are read. Arguments: `configured`."""
     path = options.workdir / data / arm / f"seed{seed}" / "scores.json"
-    if not path.exists():
+    found = stored(path, configured(options, size, data, arm, seed))
+    if found is None:
         started = time.perf_counter()
         config, system, variables = _trained(options, size, data, arm, seed)
-        found = score_digits(system, variables, cluttered_fold(config.data, "test"))
+        scored = score_digits(system, variables, cluttered_fold(config.data, "test"))
         took = time.perf_counter() - started
-        write_json(path, dataclasses.asdict(found) | {"seconds": took})
-    return json.loads(path.read_text())
+        found = dataclasses.asdict(scored) | {"seconds": took}
+        write_json(path, found)
+    return found
 
 
 def picture(options: Options, size: str, data: str) -> Rgb:

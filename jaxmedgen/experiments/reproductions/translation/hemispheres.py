@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxmedgen.configuration import from_json, load_config
 from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.experiments.reproductions.record import Options
-from jaxmedgen.experiments.reproductions.trained_model import overridden, trained_model
+from jaxmedgen.experiments.reproductions.trained_model import overridden, stored, trained_model
 from jaxmedgen.experiments.runs import describe_data, open_run
 from jaxmedgen.experiments.translation_scores import score_images
 from jaxmedgen.report.pictures import Rgb, montage
@@ -48,13 +48,15 @@ def rows(options: Options, seeds: int) -> dict[str, list[Scores]]:
 def scores(options: Options, arm: str, seed: int) -> Scores:
     """Test scores and seconds of one training; finished ones are read."""
     path = options.workdir / "hemispheres" / arm / f"seed{seed}" / "scores.json"
-    if not path.exists():
+    found = stored(path, configured(options, arm, seed))
+    if found is None:
         started = time.perf_counter()
         sources, system, variables = trained(options, arm, seed)
-        found = score_images(system, variables, sources.test, background=0.0)
+        scored = score_images(system, variables, sources.test, background=0.0)
         took = time.perf_counter() - started
-        write_json(path, dataclasses.asdict(found) | {"seconds": took})
-    return json.loads(path.read_text())
+        found = dataclasses.asdict(scored) | {"seconds": took}
+        write_json(path, found)
+    return found
 
 
 def trained(options: Options, arm: str, seed: int) -> tuple[Sources, System, PlayerVariables]:

@@ -131,6 +131,10 @@ def get_config(argument: str = "") -> ConfigDict:
                 "train": train,  # 0: all that are not held out
                 "validation": validation,
                 "test": test,
+                # Hemispheres of a folder: nnU-Net's splits_final.json in place of the numbers.
+                "split_file": "",
+                "fold": 0,
+                "empty_labels": False,  # hemispheres of a folder: True keeps healthy subjects
                 "seed": 0,
                 # Share of the training images with a finding whose masks are known; of `findings` 1
                 # takes all masks that there are.
@@ -223,7 +227,11 @@ def get_config(argument: str = "") -> ConfigDict:
                 "b1": 0.5,
                 "b2": 0.999,
             },
-            "augment": {"preset": "none"},  # genseg2d: the published one
+            "augment": {
+                "preset": "none",  # genseg2d: the published one
+                "background": None,  # value around skull-stripped heads, or min
+                "swap_labels": None,  # pairs that a flip exchanges; None: left and right in names
+            },
             "parallel": {"backend": "jit", "data": -1, "space": 1, "quick_compile": small},
         }
     )

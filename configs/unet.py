@@ -57,6 +57,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 # Folders: nnU-Net's splits_final.json (or its folder) in place of the numbers.
                 "split_file": "",
                 "fold": 0,
+                "empty_labels": False,  # folders: True keeps subjects without foreground
+                "images_only": False,  # folders: True takes scans without any label map
                 "seed": 0,
                 "contrasts": ("t1",),
                 "classes": "tissue",  # phantoms: tissue (3 classes) | anatomy (7)
@@ -100,7 +102,8 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "augment": {
                 "preset": "light" if synthesis else arm,  # augment/presets.py; a+b joins two
-                "background": None,  # value around skull-stripped heads, which keep it
+                # Value around skull-stripped heads, which keep it; min: each sample's lowest.
+                "background": None,
                 "swap_labels": None,  # pairs that a flip exchanges; None: left and right in names
                 "geodesic_energy": (),  # of the geodesic presets: (low, high) in mm^2; (): by RMS
                 "ramp": 0.0,  # part of the steps over which augmentation sets in

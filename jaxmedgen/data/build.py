@@ -43,6 +43,8 @@ from jaxmedgen.data.phantoms.rotated_textures import RotatedTextures
 from jaxmedgen.data.phantoms.shapes import Shapes
 from jaxmedgen.data.phantoms.vessel_junctions import VesselJunctions
 from jaxmedgen.data.planes import plane_parts
+from jaxmedgen.data.prepared import check_fitted
+from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.shape_parts import has_classes, shape_parts
 from jaxmedgen.data.simulated import SimulatedScans
 from jaxmedgen.data.sources import (
@@ -89,6 +91,10 @@ _IN_PARTS = {
 """Kinds whose modules split them."""
 
 
+_SCANS = ("folder", "tfds", "hemispheres", "findings")
+"""Kinds whose subjects are preprocessed by fitted settings."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sources:
     """Disjoint subjects of one data set.
@@ -107,19 +113,26 @@ class Sources:
 
 
 @missing_settings_told
-def build_sources(data: Any) -> Sources:
+def build_sources(data: Any, prepared: Preprocessing | None = None) -> Sources:
     """The sources that ``config.data`` describes.
 
     Phantoms are generated once and kept in memory; folders are read and checked.
 
     Args:
         data: the ``data`` group of a configuration, see `configs/unet.py`.
+        prepared: fitted settings of scans (folders, hemispheres, findings, TFDS), taken instead of
+            being fitted to those that train: a stored run's, which may have been fitted to others
+            (`Description.preprocessing`; of hemispheres its ``origin.preprocessing``). What is not
+            preprocessed so (phantoms, folders with classes, planes) is as ``data`` says.
 
     Raises:
-        ValueError: unknown kind, or fewer subjects than asked for; no such fold of a split file.
+        ValueError: unknown kind, or fewer subjects than asked for; no such fold of a split file;
+            `prepared` still has something to be fitted.
         DataError: broken or missing files in a folder, all listed.
     """
     check_split_file(data)
+    if prepared is not None and data.kind in _SCANS:
+        check_fitted(prepared)
     if data.get("planes"):
         parts = plane_parts(data)
     elif data.kind == "brain":
@@ -143,15 +156,15 @@ def build_sources(data: Any) -> Sources:
             ),
         )
     elif data.kind == "hemispheres":
-        parts = _hemispheres(data)
+        parts = _hemispheres(data, prepared)
     elif data.kind == "findings":
-        parts = finding_parts(folder_source(data, any_labels=True), data)
+        parts = finding_parts(folder_source(data, prepared, any_labels=True), data)
     elif data.kind == "folder" and has_classes(data.folder):
         parts = shape_parts(data)
     elif data.kind == "folder":
-        parts = folder_parts(folder_source(data), data)
+        parts = folder_parts(folder_source(data, prepared), data)
     elif data.kind == "tfds":
-        parts = tfds_parts(data)
+        parts = tfds_parts(data, prepared)
     else:
         raise ValueError(f"unknown data.kind '{data.kind}': choose one of {', '.join(KINDS)}")
     if data.get("vendor_of"):
@@ -194,19 +207,20 @@ def _brain(data: Any) -> tuple[Source, Source, Source]:
     return tuple(in_memory(cohort) for cohort in cohorts)
 
 
-def _hemispheres(data: Any) -> tuple[Source, Source, Source]:
+def _hemispheres(data: Any, prepared: Preprocessing | None) -> tuple[Source, Source, Source]:
     """Slices of volumes, one hemisphere each, and how new volumes are cut likewise."""
     volumes = hemisphere_subjects(data)
-    prepared, label_map = preprocessing(volumes), None
+    settings, label_map = prepared or preprocessing(volumes), None
     if data.folder:
-        subjects = folder_parts(folder_source(volumes), volumes)
+        scans = folder_source(volumes, prepared, need_labels=True)
+        subjects = folder_parts(scans, volumes)
         folder = subjects[0].source
-        prepared, label_map = folder.preprocessing, folder.label_map
+        settings, label_map = folder.preprocessing, folder.label_map
     else:
         subjects = _brain(volumes)
-        prepared = dataclasses.replace(prepared, spacing=subjects[0].info.spacing)
+        settings = dataclasses.replace(settings, spacing=subjects[0].info.spacing)
     finding = finding_of(subjects[0].info, hemisphere_settings(data))
-    return hemisphere_parts(data, subjects, Origin(prepared, finding, label_map))
+    return hemisphere_parts(data, subjects, Origin(settings, finding, label_map))
 
 
 def _lesions(data: Any) -> tuple[Source, Source, Source]:

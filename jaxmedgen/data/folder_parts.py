@@ -30,12 +30,22 @@ Parts = tuple[Source, Source, Source]
 
 
 def folder_source(
-    data: Any, prepared: Preprocessing | None = None, *, any_labels: bool = False
+    data: Any,
+    prepared: Preprocessing | None = None,
+    *,
+    any_labels: bool = False,
+    need_labels: bool | None = None,
 ) -> FolderSource:
     """The folder ``data.folder``, preprocessed as ``data`` (or `prepared`) says; checks every file.
 
-    With `any_labels` label maps may be missing or empty. What ``data`` leaves open is fitted to all
-    cases; `folder_parts` fits it to those that train.
+    What ``data`` leaves open is fitted to all cases; `folder_parts` fits it to those that train.
+
+    Args:
+        data: a configuration's ``data`` group. ``empty_labels`` keeps subjects without foreground.
+        prepared: fitted settings, taken instead of those of ``data``.
+        any_labels: label maps may be missing or empty.
+        need_labels: refuses images without one label map; by default where ``images_only`` is
+            False. Configurations of models that need no label, and older ones, do not have it.
 
     Raises:
         ValueError: no folder is named.
@@ -51,8 +61,14 @@ def folder_source(
         names or None,
         cache_folder=data.cache or None,
         require_labels=not any_labels,
-        allow_empty_labels=any_labels,
+        need_labels=not data.get("images_only", True) if need_labels is None else need_labels,
+        allow_empty_labels=any_labels or _empty_labels(data),
     )
+
+
+def _empty_labels(data: Any) -> bool | None:
+    """``data.empty_labels``; None where a configuration has no such setting."""
+    return data.get("empty_labels")
 
 
 def preprocessing(data: Any) -> Preprocessing:
@@ -96,8 +112,12 @@ def folder_parts(source: FolderSource, data: Any) -> Parts:
     return train, validation, test
 
 
-def tfds_parts(data: Any) -> Parts:
+def tfds_parts(data: Any, prepared: Preprocessing | None = None) -> Parts:
     """The subjects of a TFDS data set in three parts, preprocessed once and kept in memory.
+
+    Args:
+        data: a configuration's ``data`` group.
+        prepared: fitted settings, taken instead of those of ``data``.
 
     Raises:
         ValueError: as `case_parts`; a ``data.shape`` of another number of axes.
@@ -107,9 +127,9 @@ def tfds_parts(data: Any) -> Parts:
 
     source = TfdsSource(data.folder)
     parts = case_parts(source.info.case_names, data)
-    settings = fitted(source, preprocessing(data), parts[0])
-    prepared = in_memory(Prepared(source, settings))
-    return tuple(subset(prepared, part) for part in parts)
+    settings = fitted(source, prepared or preprocessing(data), parts[0])
+    subjects = in_memory(Prepared(source, settings))
+    return tuple(subset(subjects, part) for part in parts)
 
 
 def case_parts(
@@ -204,6 +224,7 @@ def _test_source(source: FolderSource, data: Any) -> FolderSource:
         None if own else source.info.class_names,
         cache_folder=data.cache or None,
         split="test",
+        allow_empty_labels=_empty_labels(data),
     )
 
 

@@ -22,6 +22,7 @@ from jaxmedgen.data.checks import (
     read_case,
 )
 from jaxmedgen.data.label_map import class_table, remap
+from jaxmedgen.data.label_presence import refuse_unlabelled
 from jaxmedgen.data.layouts import Case, Layout, Problem, discover
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.regrid import GridMap
@@ -49,6 +50,7 @@ def check_folder(
     split: str = "train",
     contents: str = "auto",
     require_labels: bool = True,
+    need_labels: bool = False,
     allow_empty_labels: bool = False,
 ) -> list[Problem]:
     """Reads every file of a folder and lists all that is wrong, each with its file.
@@ -59,9 +61,11 @@ def check_folder(
         Problems; empty when the folder can be used.
 
     Raises:
-        DataError: nothing there to check.
+        DataError: nothing there to check; with `need_labels`, not one label map.
     """
     layout = discover(folder, split=split, contents=contents, require_labels=require_labels)
+    if need_labels:
+        refuse_unlabelled(layout)
     return check_files(layout, label_map=label_map, allow_empty_labels=allow_empty_labels)[0]
 
 
@@ -115,7 +119,8 @@ class FolderSource:
         split: str = "train",
         contents: str = "auto",
         require_labels: bool = True,
-        allow_empty_labels: bool = False,
+        need_labels: bool = False,
+        allow_empty_labels: bool | None = False,
         num_threads: int = 4,
     ):
         """Finds and checks all files.
@@ -131,8 +136,10 @@ class FolderSource:
                 without it.
             split: "train" or "test".
             contents: what files right in the folder are: "images", "labels", "auto".
-            require_labels: False takes unlabelled images, as records without `label`.
-            allow_empty_labels: takes label maps without foreground.
+            require_labels: False takes unlabelled images, as records without `label`; True as long
+                as none has a label.
+            need_labels: refuses a folder of images without one label map.
+            allow_empty_labels: takes label maps without foreground; see `check_files`.
             num_threads: files checked at once.
 
         Raises:
@@ -141,6 +148,8 @@ class FolderSource:
         self.layout = discover(
             folder, split=split, contents=contents, require_labels=require_labels
         )
+        if need_labels:
+            refuse_unlabelled(self.layout)
         if label_map is None and self.layout.has_regions:
             raise DataError(
                 f"{folder}: dataset.json's labels are regions or hold an ignore label, which are "

@@ -15,17 +15,17 @@ _HOMES = {
 }
 
 
-def missing_settings_told(build: Callable[[Any], Built]) -> Callable[[Any], Built]:
-    """`build` of a ``data`` group, which names the setting that the group lacks.
+def missing_settings_told(build: Callable[..., Built]) -> Callable[..., Built]:
+    """`build` of a ``data`` group (and more), which names the setting that the group lacks.
 
     Raises:
         ValueError: in place of ml_collections' AttributeError.
     """
 
     @functools.wraps(build)
-    def told(data: Any) -> Built:
+    def told(data: Any, *more: Any, **named: Any) -> Built:
         try:
-            return build(data)
+            return build(data, *more, **named)
         except AttributeError as error:
             reason = error.args[0] if error.args else None
             if not isinstance(reason, KeyError):

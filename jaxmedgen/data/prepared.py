@@ -82,3 +82,16 @@ def fitted(source: Source, settings: Preprocessing, chosen: Sequence[int]) -> Pr
             samples.append(foreground_sample(image, label))
     joined = [np.concatenate(column) for column in zip(*samples)] if statistics else None
     return settings.fit(spacings, joined, shapes)
+
+
+def check_fitted(settings: Preprocessing) -> None:
+    """Refuses settings that would be fitted anew.
+
+    Raises:
+        ValueError: with what is open.
+    """
+    if settings.spacing in (None, "fit") or settings.needs_ct_statistics():
+        raise ValueError(
+            f"preprocessing {settings.to_json()} has a spacing or statistics still to be fitted: "
+            "give those that a run stored in dataset.json"
+        )

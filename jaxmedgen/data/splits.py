@@ -9,14 +9,23 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from jaxmedgen.data.patients import patient_of, unclear_patients
 from jaxmedgen.data.untrusted import DataError
 
-_MOST_SCANS = 8
-"""So many scans of one patient are usual; a site has more patients."""
+__all__ = [
+    "Split",
+    "check_split",
+    "first_patients",
+    "k_fold",
+    "patient_of",
+    "ranked",
+    "read_nnunet_splits",
+    "train_test_split",
+    "unclear_patients",
+]
 
 
 class Split(NamedTuple):
@@ -24,65 +33,6 @@ class Split(NamedTuple):
 
     train: tuple[str, ...]
     test: tuple[str, ...]
-
-
-_PART = r"([_-]((frame|slice|ses|session|run|z)[-_]?[0-9]+|E[DS]|left|right))+$"
-"""What ends the name of a part of a patient: `_ED`, `_frame12`, `_ses-2`, `_z03_left`."""
-
-_VISIT = (
-    r"([_-]((visit|scan|time|timepoint|tp|day|week|month|year|fu|followup|baseline|bl|sc)"
-    r"[-_]?[0-9]*|[VM][0-9]+|(19|20)[0-9]{2}-?[0-9]{2}-?[0-9]{2}|[0-9]{1,2}(st|nd|rd|th)))+$"
-)
-"""What ends the name of a visit: `_bl`, `_m12`, `_visit2`, `_V1`, `_2006-04-18`."""
-
-_SCHEMES = (
-    r"sub-[0-9A-Za-z]+(?=[_-]|$)",  # BIDS
-    r"[0-9]{3}_S_[0-9]{4}(?=[_-]|$)",  # ADNI: 002_S_0295_...
-    r"OAS[12]_[0-9]{4}(?=[_-]|$)|OAS[34][0-9]{4}(?=[_-]|$)",  # OASIS: OAS2_0001_MR1, OAS30001_MR_d1
-    r"BraTS-[A-Za-z]+-[0-9]{5}(?=-[0-9]{3}$)",  # BraTS 2023: BraTS-GLI-00005-100
-)
-
-
-def patient_of(case_name: str) -> str:
-    """The patient of a case: the BIDS subject (`sub-01_ses-2_T1w` -> `sub-01`), else the name.
-
-    ADNI's, OASIS' and BraTS' names of patients are known, too. Of other names endings of a phase,
-    frame, session, run, slice or side are left out, and those of a visit or date where a number is
-    left: `patient001_frame12_z03` and `patient001_ED` are of `patient001`, `001_bl` of `001`.
-    """
-    for scheme in _SCHEMES:
-        match = re.match(scheme, case_name)
-        if match:
-            return match.group()
-    name, before = case_name, ""
-    while name != before:  # 001_bl_left, 001_left_bl
-        before, name = name, re.sub(_PART, "", name) or name
-        rest = re.sub(_VISIT, "", name, flags=re.IGNORECASE)
-        if re.search("[0-9]", rest):  # of scan_1 and scan_2 nothing would be left to tell them
-            name = rest
-    return name
-
-
-def unclear_patients(case_names: Iterable[str], patient: Callable[[str], str] = patient_of) -> str:
-    """A note on cases that may be of one patient though they count as different ones, or empty.
-
-    Names such as `p1_a`, `p1_b`, `p2_a` are alike but for a last part that few of them share a
-    beginning with; whether it tells a patient's scans or patients apart, names do not say.
-    """
-    found: dict[str, set[str]] = {}
-    for name in sorted({patient(name) for name in case_names}):
-        head, separator, _ = re.match(r"(.*?)([_-]?)([^_-]*)$", name).groups()
-        if separator and re.search("[0-9]", head):
-            found.setdefault(head, set()).add(name)
-    several = [names for names in found.values() if len(names) > 1]
-    if len(found) < 2 or not several or max(map(len, several)) > _MOST_SCANS:
-        return ""
-    shown = " and ".join(sorted(several[0])[:2])
-    return (
-        f"{shown} count as different patients, and {len(several)} beginnings of names are shared "
-        "like theirs. Where these are scans of one patient, rename them sub-ID_...: otherwise one "
-        "patient may lie on both sides of a split"
-    )
 
 
 def ranked(

@@ -217,9 +217,10 @@ class Slices:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Record:
-        """``label`` int32 ``[h, w]``."""
-        stack, k = self._places[index]
-        return {"label": self.stacks[stack].label[k]}
+        """``label`` int32 ``[h, w]`` and its ``spacing``, float32 ``[2]``."""
+        number, k = self._places[index]
+        stack = self.stacks[number]
+        return {"label": stack.label[k], "spacing": np.asarray(stack.spacing[1:], np.float32)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,18 +246,25 @@ class EqualisedStacks:
         names = tuple(stack.name for stack in self.stacks)
         spacing = (1.0, 1.0, 1.0)
         if self.stacks:
-            n, (between, *within) = len(self.stacks[0].label), self.stacks[0].spacing
-            spacing = (between * (n - 1) / max(self.count - 1, 1), *within)
+            spacing = self._spacing_of(self.stacks[0])
         return DatasetInfo(self.class_names, (), spacing, names)
 
     def __len__(self) -> int:
         return len(self.stacks)
 
     def __getitem__(self, index: int) -> Record:
-        """``label`` int32 ``[count, h, w]``; made once, when it is first asked for."""
+        """``label`` int32 ``[count, h, w]``, made once, when it is first asked for.
+
+        ``spacing`` float32 ``[3]`` is its own: hearts of all lengths become `count` slices.
+        """
         if index not in self._made:
             label = self.stacks[index].label
             positions = np.linspace(0, len(label) - 1, self.count)
             made = interpolate_labels(label, positions, classes=len(self.class_names))
             self._made[index] = made.astype(np.int32)
-        return {"label": self._made[index]}
+        spacing = np.asarray(self._spacing_of(self.stacks[index]), np.float32)
+        return {"label": self._made[index], "spacing": spacing}
+
+    def _spacing_of(self, stack: Stack) -> tuple[float, ...]:
+        between, *within = stack.spacing
+        return (between * (len(stack.label) - 1) / max(self.count - 1, 1), *within)

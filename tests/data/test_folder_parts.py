@@ -10,6 +10,7 @@ from jaxmedgen import configuration
 from jaxmedgen.cli.main import main
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.folder_parts import preprocessing
 from jaxmedgen.data.folders import FolderSource
 from jaxmedgen.data.preprocess import Preprocessing
 from jaxmedgen.data.untrusted import DataError
@@ -97,6 +98,56 @@ def test_what_is_fitted_already_is_not_read_twice(tmp_path):
     source = FolderSource(make_pairs(tmp_path), Preprocessing(spacing="native"))
     kept = source[0]["image"]
     assert source.fitted_to([1])[0]["image"] is kept
+
+
+@pytest.mark.parametrize("normalization", ["zscore", "ct"])
+def test_healthy_subjects_are_kept_where_the_setting_says_so(tmp_path, normalization):
+    write(tmp_path)
+    for number in range(5):  # in all parts
+        save(tmp_path / f"labels/s{number}.nii.gz", np.zeros(SHAPE, np.int32))
+    settings = {"normalization": normalization, "train": "0"}
+    with pytest.raises(DataError, match=r"5 problems.*\n.*or set --config.data.empty_labels=True"):
+        build_sources(configured(tmp_path, **settings).data)
+    settings["split_file"] = folds(tmp_path, (["s0", "s1", "s5"], ["s2"]))
+    sources = build_sources(configured(tmp_path, empty_labels="True", **settings).data)
+    for part in (sources.train, sources.validation, sources.test):
+        assert not part[0]["label"].any() and part[0]["image"].any()
+    assert sources.train[2]["label"].any() and sources.info.num_classes == 3
+    older = configured(tmp_path, **settings).unlock()
+    del older.data.empty_labels  # a setting that there is not is not offered
+    with pytest.raises(DataError, match=r"holds only background; leave it out$") as caught:
+        build_sources(older.data)
+    assert "empty_labels" not in str(caught.value)
+
+
+def test_healthy_test_subjects_of_nnunet_are_kept_likewise(tmp_path):
+    folder = make_nnunet(tmp_path / "data", channels=1)
+    save(folder / "imagesTs/t_0000.nii.gz", scan(7))
+    save(folder / "labelsTs/t.nii.gz", np.zeros(SHAPE, np.int32))
+    path = folds(tmp_path, (["a", "b"], ["c"]))
+    with pytest.raises(DataError, match=r"t\.nii\.gz: holds only background"):
+        build_sources(configured(folder, split_file=path).data)
+    sources = build_sources(configured(folder, split_file=path, empty_labels="True").data)
+    assert sources.test.info.case_names == ("t",) and not sources.test[0]["label"].any()
+
+
+@pytest.mark.parametrize("spacing", ["median", "fit"])
+def test_given_preprocessing_is_taken_and_not_fitted(tmp_path, spacing, caplog):
+    """A stored run's: it may have been fitted to all cases, and all its scans are prepared so."""
+    shape = {"shape": "(8, 9, 12)"} if spacing == "fit" else {}
+    config = configured(tmp_path, spacing=spacing, normalization="ct", **shape)
+    names = build_sources(configured(write(tmp_path)).data).train.info.case_names
+    write(tmp_path, bright=set(NAMES) - set(names), large=set(NAMES) - set(names))
+    stored = FolderSource(tmp_path, preprocessing(config.data)).preprocessing  # of all cases
+    fitted = build_sources(config.data).train.source.preprocessing
+    assert fitted.ct_statistics != stored.ct_statistics
+    caplog.clear()
+    sources = build_sources(config.data, Preprocessing.from_json(stored.to_json()))
+    for part in (sources.train, sources.validation, sources.test):
+        assert part.source.preprocessing == stored and part.info.spacing == stored.spacing
+    assert fitted_preprocessing(config, sources.train) == stored and not caplog.text
+    with pytest.raises(ValueError, match=r"still to be fitted: give those .* in dataset.json"):
+        build_sources(config.data, preprocessing(config.data))
 
 
 def folds(folder, *splits, name="splits_final.json"):

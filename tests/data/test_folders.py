@@ -154,7 +154,9 @@ def test_odd_ones_out_and_orphans(tmp_path):
 def test_empty_labels_can_be_allowed(tmp_path):
     make_pairs(tmp_path)
     save(tmp_path / "labels/a.nii.gz", np.zeros(SHAPE, np.int32))
-    assert len(check_folder(tmp_path)) == 1
+    (told,) = check_folder(tmp_path)
+    setting = "leave it out, or set --config.data.empty_labels=True to keep such subjects"
+    assert told.reason == f"holds only background; {setting}"
     assert check_folder(tmp_path, allow_empty_labels=True) == []
     assert not FolderSource(tmp_path, NATIVE, allow_empty_labels=True)[0]["label"].any()
     problems = check_folder(make_pairs(tmp_path), label_map={9: 1})

@@ -77,6 +77,19 @@ def test_statistics_are_those_of_the_patients_that_train(tmp_path):
     np.testing.assert_allclose(again.ct_statistics, 3 * np.asarray(found.ct_statistics), rtol=1e-4)
 
 
+def test_given_settings_are_taken_and_not_fitted(tmp_path):
+    config = configured(write_tfds(made(), tmp_path, "a"), normalization="ct")
+    stored = Preprocessing((4.0, 4.0), (16, 16), True, "ct", ((60.0, 200.0, 150.0, 40.0),))
+    sources = build_sources(config.data, prepared=stored)
+    assert fitted_preprocessing(config, sources.train) == stored
+    assert sources.info.spacing == (4.0, 4.0)
+    phantoms = load_config("unet:cpu", {"data.kind": "shapes", "data.shape": "(16, 16)"})
+    given = build_sources(phantoms.data, Preprocessing())  # says nothing of phantoms
+    np.testing.assert_array_equal(
+        given.test[0]["image"], build_sources(phantoms.data).test[0]["image"]
+    )
+
+
 def test_spacings_of_subjects_are_kept_and_used(tmp_path):
     spacings = [(1.0, float(number)) for number in range(1, 7)]
     source = TfdsSource(write_tfds(made(spacings), tmp_path, "toy"))

@@ -54,6 +54,9 @@ def test_patients():
     for name in ("scan_1", "visit2", "BRATS_001", "site2_003", "IXI002-Guys-0828-T1", "A0S9V9"):
         assert splits.patient_of(name) == name  # nothing would be left, or the number is the name
     assert splits.patient_of("002_S_0295_2006-04-18_T1") == "002_S_0295"
+    visits = ("1000000_20252_2_0", "1000000_20252_3_0")  # UK Biobank: field, visit, array
+    assert {splits.patient_of(name) for name in visits} == {"1000000"}
+    assert splits.patient_of("1000000_2") == "1000000_2"
     assert splits.patient_of("OAS30001_MR_d0129") == "OAS30001"
     assert splits.patient_of("OAS2_0001_MR2") == "OAS2_0001"
     assert splits.patient_of("BraTS-GLI-00005-101") == "BraTS-GLI-00005"
@@ -65,10 +68,27 @@ def test_patients():
 
 def test_names_that_may_be_of_one_patient_are_told():
     told = splits.unclear_patients(["p1_a", "p1_b", "p2_a", "p3_c"])
-    assert told.startswith("p1_a and p1_b count as different patients, and 1 beginning")
+    assert told.startswith("p1_a and p1_b count as different patients, and 1 group of names")
+    told = splits.unclear_patients(["bl_001", "m12_001", "bl_002", "m12_002", "bl_003"])
+    assert told.startswith("bl_001 and m12_001 count as different patients, and 2 groups")
+    told = splits.unclear_patients(["001_T1", "001_T2"])
+    assert told.startswith("001_T1 and 001_T2 count as different patients, and 1 group ")
     sites = [f"site{s}_{i:03d}" for s in (1, 2) for i in range(12)]
     for names in (NAMES, SCANS, sites, ["001_bl", "001_m12", "002_bl"], ["a_1", "a_2", "b_1"]):
         assert splits.unclear_patients(names) == ""
+
+
+def test_one_patient_with_more_visits_than_usual_is_told():
+    for head, told in (("site1_V", "site1"), ("T1_scan_", "T1")):
+        names = [f"{head}{number:03d}" for number in range(9)]
+        assert {splits.patient_of(name) for name in names} == {told}  # as ever: splits stay
+        note = splits.unclear_patients([*names, f"{names[0]}_left"])
+        assert note.startswith(f"9 scans such as {names[0]} and {names[1]} count as those of one")
+        assert f"one patient, {told}. " in note and "\n" not in note
+        assert splits.unclear_patients(names[:8]) == ""
+    slices = [f"p001_z{number:03d}" for number in range(40)]
+    sessions = [f"sub-1_visit{number}" for number in range(12)]
+    assert splits.unclear_patients(slices) == splits.unclear_patients(sessions) == ""
 
 
 def test_leakage_is_refused():

@@ -19,7 +19,14 @@ from jaxmedgen.data.phantoms.short_axis_stack import (
 from jaxmedgen.data.phantoms.vendors import VENDORS
 from jaxmedgen.data.randomness import sample_generator
 from jaxmedgen.data.sources import ArraySource, DatasetInfo
-from jaxmedgen.data.stacks import Slices, base_first, crop_to_content, read_groups, read_stacks
+from jaxmedgen.data.stacks import (
+    Slices,
+    Stack,
+    base_first,
+    crop_to_content,
+    read_groups,
+    read_stacks,
+)
 from jaxmedgen.metrics.cardiac import clinical_indices, ejection_fraction
 from jaxmedgen.metrics.plausibility import plausible_share
 
@@ -147,6 +154,16 @@ def test_slices_and_volumes_of_a_configuration():
     assert volumes.train[2]["label"].shape == (32, 64, 64)
     assert len(volumes.info.spacing) == 3
     np.testing.assert_array_equal(volumes.train[1]["label"][[0, -1]], stacks[1].label[[0, -1]])
+    lengths = [stack.spacing[0] * (len(stack.label) - 1) for stack in stacks[:3]]
+    assert len(set(lengths)) > 1  # hearts are not of one length: each volume has its own spacing
+    np.testing.assert_allclose([volumes.train[i]["spacing"][0] * 31 for i in range(3)], lengths)
+
+
+def test_slices_have_the_spacing_of_their_stack():
+    label = np.ones((2, 5, 6), np.int32)
+    stacks = [Stack(label, (8.0, 1.0 + k, 1.0 + k), f"s{k}") for k in range(2)]
+    slices = Slices(tuple(stacks), ("background", "heart"))
+    assert [tuple(slices[i]["spacing"]) for i in range(4)] == [(1, 1)] * 2 + [(2, 2)] * 2
 
 
 def test_groups_are_read_from_a_table(tmp_path):

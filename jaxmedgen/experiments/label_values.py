@@ -107,7 +107,12 @@ def labelled_folder(run: TrainedRun, folder: str, prepared: Preprocessing) -> Fo
     merged = run.origin is not None or bool(run.config.data.target_of)
     names = None if merged else run.info.class_names
     cache = run.config.data.get("cache") or None
-    return FolderSource(folder, prepared, table, names, cache_folder=cache)
+    return FolderSource(
+        *(folder, prepared, table, names),
+        cache_folder=cache,
+        allow_empty_labels=True,  # healthy subjects: what is marked in them counts
+        need_labels=True,
+    )
 
 
 def _trained_map(run: TrainedRun) -> Mapping[int, int] | None:

@@ -6,13 +6,14 @@ import numpy as np
 from rich.console import Console
 
 from jaxmedgen import configuration
-from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.build import Sources, build_sources
 from jaxmedgen.data.grid_affines import affine_of
 from jaxmedgen.data.hemispheres import hemisphere_settings, sick_slices
 from jaxmedgen.data.label_images import LabelImages
 from jaxmedgen.data.planes import PlaneFolder
 from jaxmedgen.data.shape_parts import has_classes, shape_folder
 from jaxmedgen.data.sources import ArraySource, Source, relabel
+from jaxmedgen.data.splits import patient_of
 from jaxmedgen.experiments.disentangling import evaluate_autoencoder
 from jaxmedgen.experiments.evaluation import CaseResult, Scores, evaluate_source
 from jaxmedgen.experiments.label_values import labelled_folder
@@ -72,7 +73,7 @@ def evaluate_run(
     run = open_run(workdir)
     if isinstance(run.system, CanAlign) and not isinstance(run.system, CanPredict):
         variables, step = run.variables(kind)
-        seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
+        seen, held = _own_sources(run).train, _evaluation_source(run, data)
         shown = "" if data else run.config.data.kind
         given = (run.system, variables, seen, held, workdir, console)
         evaluate_autoencoder(*given, kind=shown, step=step, samples=samples)
@@ -85,7 +86,7 @@ def evaluate_run(
         return []
     if isinstance(run.system, CanGenerate) and not isinstance(run.system, CanPredict):
         variables, step = run.variables(kind)
-        seen, held = build_sources(run.config.data).train, _evaluation_source(run, data)
+        seen, held = _own_sources(run).train, _evaluation_source(run, data)
         evaluate_shapes(run.system, variables, seen, held, workdir, console, step)
         if isinstance(run.system, CanClassify):
             evaluate_classes(run.system, variables, held, workdir, console, step)
@@ -142,9 +143,21 @@ def as_seen(system: System, source: Source) -> Source:
     return LabelImages(source) if getattr(system, "images_of_labels", False) else source
 
 
+def _own_sources(run: TrainedRun) -> Sources:
+    """The run's own data, prepared as they were in training whatever the folder holds now."""
+    return build_sources(run.config.data, (run.origin or run).preprocessing)
+
+
 def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
     if data is None:
-        return as_seen(run.system, build_sources(run.config.data).test)
+        held = _own_sources(run).test
+        leaked = sorted({patient_of(name) for name in held.info.case_names} & set(run.patients))
+        if leaked:
+            raise ValueError(
+                f"{run.config.data.folder} has changed since the training: {', '.join(leaked[:3])} "
+                "trained and would be tested now; put the files back, or give test scans by --data"
+            )
+        return as_seen(run.system, held)
     if has_classes(data):
         config = configuration.from_json(configuration.to_json(run.config))
         with config.unlocked():
@@ -161,5 +174,11 @@ def _evaluation_source(run: TrainedRun, data: str | None) -> Source:
         raise ValueError(
             f"{data} has {source.info.num_classes} classes, the run was trained on "
             f"{run.info.num_classes}: give --config.data.label_map at training"
+        )
+    channels = len(source.info.channel_names), len(run.info.channel_names)
+    if channels[0] != channels[1] and not getattr(run.system, "images_of_labels", False):
+        raise ValueError(
+            f"{data} has {channels[0]} channels, the run was trained on {channels[1]} "
+            f"({', '.join(run.info.channel_names)}): give scans with these"
         )
     return as_seen(run.system, source)

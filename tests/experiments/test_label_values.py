@@ -137,3 +137,23 @@ def test_the_lowest_of_several_values_is_written(numbered):
     run = dataclasses.replace(numbered, label_map=table)
     np.testing.assert_array_equal(file_values(run), [0, 2, 3])
     np.testing.assert_array_equal(run.remap(file_values(run)), [0, 1, 2])
+
+
+def test_a_subject_that_trained_is_not_tested_after_the_folder_has_changed(tmp_path, monkeypatch):
+    folder = write(tmp_path / "own", {"edema": 1, "tumour": 2})
+    run = trained_on(folder, test="1", validation="0", train="0")
+    monkeypatch.setattr(run_evaluation, "open_run", lambda _: changed)
+    monkeypatch.setattr(TrainedRun, "variables", lambda *_: ({}, 1))
+    where = {"data": None, "kind": "last", "console": Console(quiet=True)}
+    changed = dataclasses.replace(run, patients=("c",))
+    assert len(run_evaluation.evaluate_run(tmp_path / "work", **where)) == 1
+    changed = dataclasses.replace(run, patients=("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"own has changed since the training: [ab] trained and"):
+        run_evaluation.evaluate_run(tmp_path / "work", **where)
+
+
+def test_scans_with_other_channels_are_refused_in_a_line(numbered, tmp_path, monkeypatch):
+    two = dataclasses.replace(numbered.info, channel_names=("t1", "t2"))
+    run = dataclasses.replace(numbered, info=two)
+    with pytest.raises(ValueError, match=r"has 1 channels, the run was trained on 2 \(t1, t2\)"):
+        scored(run, numbered.config.data.folder, tmp_path / "work", monkeypatch)

@@ -161,7 +161,8 @@ def get_config(argument: str = "") -> ConfigDict:
             "augment": {
                 "quarter_turns": 0.7,  # share of the images that are turned
                 "preset": "none",  # augment/presets.py
-                "background": None,
+                "background": None,  # value around the body, or min (of the scaled intensities)
+                "swap_labels": None,  # pairs that a flip exchanges; None: left and right in names
             },
             "parallel": {"backend": "jit", "data": -1, "space": 1},
         }

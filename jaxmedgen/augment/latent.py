@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxmedgen.augment.draws import split_keys
 from jaxmedgen.augment.mixing import Labels
+from jaxmedgen.augment.outside import outside_of
 from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.spatial import Spatial
 from jaxmedgen.augment.statistics import value_range
@@ -132,13 +133,14 @@ class LatentAugmentation:
             return jnp.where(on.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
 
         drawn = self.redraw(redraw_keys, image)
-        moved = resample(drawn, common, mode="constant", fill=self._air(drawn))
+        air = self._air(drawn, image)
+        moved = resample(drawn, common, mode="constant", fill=air)
         return choose(moved, image), choose(resample_labels(label, coordinates), label)
 
-    def _air(self, image):
-        if self.policy is None or self.policy.background is None:
-            return value_range(image)[0]
-        return float(self.policy.background)
+    def _air(self, drawn, image):
+        # Decoded air is of no one value: where the policy knows of any, it is the real image's.
+        outside = None if self.policy is None else outside_of(self.policy.background, image)
+        return value_range(drawn)[0] if outside is None else outside.value
 
     def coordinates(
         self, keys: Key[Array, " b"], image: Float[Array, " b *s c"]

@@ -16,6 +16,7 @@ from jaxmedgen.augment.cutout import Cutout, apply_cutout, sample_cutout
 from jaxmedgen.augment.draws import fold_keys, split_keys
 from jaxmedgen.augment.intensity import Intensity, apply_intensity, sample_intensity
 from jaxmedgen.augment.mixing import Labels, Mixing, Mixup, apply_mixing, one_hot, sample_mixing
+from jaxmedgen.augment.outside import Background, check_background, outside_of
 from jaxmedgen.augment.spatial import Parameters, Spatial, apply_spatial, sample_spatial
 from jaxmedgen.nets.moment_exchange import MomentExchange
 from jaxmedgen.types import Augment
@@ -36,8 +37,10 @@ class Augmentation:
         moment_exchange: for the network.
         feature_mixup: for the network: mixup at a random level of its encoder (manifold mixup,
             Verma et al. 2019).
-        background: value of voxels outside of the head in images without air (skull-stripped and
-            z-scored: 0). They keep it, and statistics leave them out. None: all voxels count.
+        background: value of voxels outside of the head in images without air, or ``"min"`` for
+            each sample's own lowest, channel by channel (skull-stripped and z-scored, see
+            `outside`). They keep it, statistics leave them out, and it fills what comes in from
+            beyond the border. None: all voxels count.
     """
 
     spatial: Spatial | None = None
@@ -46,7 +49,10 @@ class Augmentation:
     mixing: Mixing | None = None
     moment_exchange: MomentExchange | None = None
     feature_mixup: Mixup | None = None
-    background: float | int | None = None
+    background: Background = None
+
+    def __post_init__(self) -> None:
+        check_background(self.background)
 
     def __call__(
         self,
@@ -90,13 +96,15 @@ class Augmentation:
     ) -> tuple[Float[Array, " b *s c"], Labels]:
         """Transforms a batch with given parameters."""
         parameters = jax.lax.stop_gradient(parameters)
+        # Of the images as they come: noise and blur would hide where air lies.
+        outside = outside_of(self.background, image)
         if self.spatial is not None:
             spatial = self.spatial
-            if spatial.fill is None and self.background is not None:
-                spatial = dataclasses.replace(spatial, fill=self.background)
+            if spatial.fill is None and outside is not None:
+                spatial = dataclasses.replace(spatial, fill=outside.value)
             image, label = apply_spatial(spatial, parameters["spatial"], image, label)
         if self.intensity is not None:
-            mask = None if self.background is None else (image != self.background).any(-1)
+            mask = None if outside is None else outside.head(image)
             image = apply_intensity(self.intensity, parameters["intensity"], image, mask)
         if self.cutout is not None:
             image, label = apply_cutout(self.cutout, parameters["cutout"], image, label)

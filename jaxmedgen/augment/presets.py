@@ -40,6 +40,7 @@ from jaxmedgen.augment.cutout import Cutout
 from jaxmedgen.augment.draws import Draw
 from jaxmedgen.augment.intensity import Intensity
 from jaxmedgen.augment.mixing import Cutmix, Mixing, Mixup
+from jaxmedgen.augment.outside import Background
 from jaxmedgen.augment.policy import Augmentation
 from jaxmedgen.augment.sides import swapped_labels
 from jaxmedgen.augment.spatial import Spatial
@@ -120,7 +121,7 @@ def preset(
     flip_axes: Sequence[int] | None = None,
     left_right_axis: int = 0,
     swap_labels: Sequence[tuple[int, int]] = (),
-    background: float | int | None = None,
+    background: Background = None,
     geodesic_energy: Sequence[float | int] | None = None,
 ) -> Augmentation:
     """Builds a named policy.
@@ -133,13 +134,13 @@ def preset(
             and `flip`, left-right in others.
         left_right_axis: spatial axis along which left and right lie.
         swap_labels: pairs of labels that change places when an image is mirrored left-right.
-        background: value of voxels outside of the head, see `Augmentation`.
+        background: value of voxels outside of the head or ``"min"``, see `Augmentation`.
         geodesic_energy: range of the kinetic energy in mm^2 (`deformation.random_geodesic`) of the
             policies that shoot geodesics, in place of their root mean square of 1 to 4 mm.
 
     Raises:
-        ValueError: for an unknown name, joined policies that set the same transform twice, or an
-            energy for policies without a geodesic.
+        ValueError: for an unknown name, joined policies that set the same transform twice, an
+            energy for policies without a geodesic, or a background that is none.
     """
     spacing = tuple(float(s) for s in spacing)
     sides = {
@@ -247,15 +248,15 @@ def configured(
     class_names: Sequence[str],
     *,
     name: str | None = None,
-    merged: bool = False,
+    target_of: Sequence[int] = (),
 ) -> Augmentation:
     """The policy of a configuration's group ``augment``.
 
     Args:
         settings: the group; reads `preset`, `background`, `geodesic_energy` and `swap_labels`.
         spacing: voxel size in mm.
-        class_names: of the classes; left and right change places with a flip.
-        merged: whether these are unions of label values (``data.target_of``).
+        class_names: of the classes that the policy sees; left and right change places with a flip.
+        target_of: class of each label value where labels are merged before (``data.target_of``).
         name: in place of ``settings.preset``.
 
     Raises:
@@ -265,7 +266,7 @@ def configured(
         name or settings.preset,
         spacing,
         classes=len(class_names),
-        swap_labels=swapped_labels(settings, class_names, merged=merged),
+        swap_labels=swapped_labels(settings, class_names, target_of),
         background=settings.get("background"),
         geodesic_energy=settings.get("geodesic_energy"),
     )

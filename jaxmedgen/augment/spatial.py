@@ -71,7 +71,7 @@ class Spatial:
         sample_field: makes deformations by a learned model, which the others then move.
         sample_field_p: their probability.
         border: beyond the volume, ``constant`` (air and label 0) or ``reflect``.
-        fill: value of the air; by default the minimum of each sample and channel.
+        fill: value of the air, one or ``[b, c]``; by default each sample and channel's minimum.
         image_order: sampling of images, 0 nearest, 1 linear, 3 cubic (nnU-Net), which may overshoot
             beside sharp edges.
         label_order: of labels, 0 nearest; 1 the label of the largest linear weight (nnU-Net's
@@ -101,7 +101,7 @@ class Spatial:
     sample_field: SampleField | None = None
     sample_field_p: float | int = 1.0
     border: Literal["constant", "reflect"] = "constant"
-    fill: float | int | None = None
+    fill: Float[Array, " b c"] | float | int | None = None
     image_order: Literal[0, 1, 3] = 1
     label_order: Literal[0, 1] = 0
     left_right_axis: int = 0
@@ -272,7 +272,7 @@ def apply_spatial(
         label = _flip(label, parameters["flip"])
     else:
         coordinates = sampling_coordinates(settings, parameters, shape)
-        air = value_range(image)[0] if settings.fill is None else float(settings.fill)
+        air = value_range(image)[0] if settings.fill is None else settings.fill
         # A spline takes up what lies beyond the border, even where nothing there is sampled.
         sampling = {"order": settings.image_order, "mode": settings.border, "fill": air}
         image = resample(image, coordinates, **sampling)

@@ -6,7 +6,13 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jaxmedgen.cli.common import Parser, prepare_jax, split_overrides, workdir_argument
+from jaxmedgen.cli.common import (
+    Parser,
+    prepare_jax,
+    scoring_arguments,
+    split_overrides,
+    workdir_argument,
+)
 
 if TYPE_CHECKING:
     from jaxmedgen.experiments.study import Study
@@ -28,6 +34,7 @@ subjects of each arm, or the folder of a trained run.
 examples:
   bin/ablate --data /data/Dataset001_Brain --arms none,light,classic,diffeomorphic,synthesis \\
       --labelled 4,16 --seeds 3 --config.data.test=20 --workdir work/study
+  bin/ablate --data /data/Lesions --arms none,classic --absent right --workdir work/lesions
   bin/ablate --config configs/ablation.py:gpu --arms none,classic --labelled 2 --workdir work/two
   bin/ablate --experiment reduction --generator oracle --workdir work/reduction
 """
@@ -42,9 +49,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", help="FILE.py[:size]; ablation without --experiment")
     parser.add_argument("--arms", help=f"comma separated; default: {ARMS}")
     parser.add_argument("--list-arms", action=_ListArms, nargs=0, help="tells all arms and stops")
-    parser.add_argument("--labelled", help=f"label budgets, comma separated; default: {LABELLED}")
+    parser.add_argument(
+        "--labelled", help=f"numbers of labelled patients, comma separated; default: {LABELLED}"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="repetitions")
     workdir_argument(parser)
+    scoring_arguments(parser)
     parser.add_argument("--experiment", help="what synthetic images are good for: reduction, ...")
     parser.add_argument(
         "--generator", default="oracle", help="oracle, FILE.py[:size], or a run's folder"
@@ -56,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
             "--experiment has arms of its own: leave out --arms and --labelled, and set what it "
             "compares by --config.experiment.KEY=VALUE"
         )
+    if options.experiment and (options.regions or options.absent != "excluded"):
+        parser.error("--experiment scores classes: leave out --regions and --absent")
     prepare_jax()
     if options.experiment:
         from jaxmedgen.experiments.synthetic.running import report_experiment
@@ -100,6 +112,8 @@ def main(arguments: Sequence[str]) -> int:
         seeds=options.seeds,
         dataset=f"{name}, {size} (training pool + validation + test)",
         command=command,
+        regions=options.regions,
+        absent=options.absent,
     )
     unclear = unclear_names(sources) if folder else ""
     for note in (unclear, missing_controls(tuple(arms), study.controls), _power(study)):

@@ -64,7 +64,9 @@ def run(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str] | 
     try:
         return main(arguments) or 0
     except (Interrupted, KeyboardInterrupt) as stopped:
-        print(f"\nstopped: {stopped or 'run the same command again to go on'}", file=sys.stderr)
+        # An exception is true even where it says nothing, as that of Ctrl-C.
+        hint = str(stopped) or "run the same command again to go on"
+        print(f"\nstopped: {hint}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         if abandoned_work():

@@ -7,7 +7,6 @@ by its test or validation score. Validation subjects only draw the learning curv
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -23,18 +22,23 @@ from jaxmedgen.data.pipeline import training_stream
 from jaxmedgen.data.sources import ImagesOnly, Source, in_memory, relabel, subset
 from jaxmedgen.data.splits import first_patients
 from jaxmedgen.experiments.arm_checks import check_arms
-from jaxmedgen.experiments.arms import ArmInputs, prepare_arm
+from jaxmedgen.experiments.arms import Arm, ArmInputs, ArmTraining, prepare_arm
 from jaxmedgen.experiments.evaluation import evaluate_source
 from jaxmedgen.experiments.fit_quality import fit_quality
+from jaxmedgen.experiments.model_training import WALL, counted_seconds, model_seconds
 from jaxmedgen.experiments.study import (
     Study,
+    UnpreparedError,
     case_pictures,
+    failure_of,
     failure_path,
     gather,
     models_path,
+    record_failure,
     run_name,
     scores_path,
 )
+from jaxmedgen.experiments.study_identity import claim_content, claim_study
 from jaxmedgen.experiments.training import predictor, train
 from jaxmedgen.report.results import AblationResults
 from jaxmedgen.systems.base import build_system, evaluation_variables
@@ -59,9 +63,9 @@ def run_study(
 ) -> AblationResults:
     """Trains and scores all runs that are not finished yet and gathers the results.
 
-    A run of which a training (the arm's model or the segmenter) becomes non-finite has failed:
-    ``failed.json`` in its folder says why, the others go on, and it is not tried again while the
-    file is there.
+    A run of which a training (the arm's model or the segmenter) becomes non-finite has failed, and
+    so has one whose labelled subjects the arm can make no model of: ``failed.json`` in its folder
+    says why, the others go on, and it is not tried again while the file is there.
 
     Args:
         study: what is compared.
@@ -74,22 +78,25 @@ def run_study(
         go_on: False ends the study at the first run that fails.
 
     Raises:
-        ConfigError: `workdir` belongs to a study with other settings.
+        ConfigError: `workdir` belongs to a study with other settings or data.
         ValueError: an arm that does not fit the data or the settings, before anything is trained.
         Interrupted: a signal came; run again to go on.
-        NonFiniteError: all runs of the reference arm failed, or one of any arm without `go_on`.
+        NonFiniteError, UnpreparedError: all runs of the reference arm failed, or one of any arm
+            without `go_on`.
     """
     if stop is None:
         with StopSignal() as stop:
             return run_study(study, workdir, stop=stop, progress=progress, cache=cache, go_on=go_on)
     check_arms(study)
-    _claim(study, workdir)
+    claim_study(study, workdir)
     runs = study.runs()
     sources = dataclasses.replace(
         study.sources,
         validation=in_memory(study.sources.validation),
         test=in_memory(study.sources.test),
     )
+    claim_content(workdir, "validation", sources.validation)
+    claim_content(workdir, "test", sources.test)
     study = dataclasses.replace(study, sources=sources)
     with Progress() if progress is None else progress as shown:
         left = [run for run in runs if not scores_path(workdir, *run).exists()]
@@ -107,10 +114,10 @@ def run_study(
             )
             try:
                 _execute(study, workdir, *run, stop=stop, progress=shown, cache=cache)
-            except NonFiniteError as error:
+            except (NonFiniteError, UnpreparedError) as error:
                 if not go_on:
-                    raise NonFiniteError(f"{run_name(*run)}: {error}") from error
-                shown.say(f"{run_name(*run)} failed: {_record_failure(workdir, run, error)}")
+                    raise type(error)(f"{run_name(*run)}: {error}") from error
+                shown.say(f"{run_name(*run)} failed: {record_failure(workdir, run, error)}")
             if stop and number + 1 < len(left):
                 raise Interrupted(
                     f"{stop.received} after {number + 1} runs: saved in {workdir}; "
@@ -120,7 +127,7 @@ def run_study(
     reference = results.reference_arm
     lost = [run_name(*run) for run in runs if run[0] == reference]
     if all(name in results.failures for name in lost):
-        raise NonFiniteError(
+        raise failure_of(workdir, *next(run for run in runs if run[0] == reference))(
             f"all {len(lost)} runs of the reference arm '{reference}' failed, so there is nothing "
             f"to compare with; {lost[0]}: {results.failures[lost[0]]}"
         )
@@ -138,53 +145,58 @@ def _execute(
     progress: Progress,
     cache: pathlib.Path | None,
 ) -> None:
-    """One run: prepare the arm, train, score, write ``scores.json`` last of all."""
-    began = time.perf_counter()
+    """One run: prepare the arm, train, score, write ``scores.json`` last of all.
+
+    Raises:
+        UnpreparedError: the arm's model cannot be made of these subjects.
+    """
     folder = scores_path(workdir, arm, budget, seed).parent
     folder.mkdir(parents=True, exist_ok=True)
     chosen = labelled_subjects(study.sources, budget, seed)
-    labelled = in_memory(subset(study.sources.train, chosen))
-    config = configuration.from_json(configuration.to_json(study.config))
-    with config.unlocked():
-        config.seed = seed
-    shared = models_path(workdir, budget, seed)
-    unlabelled = None
-    if config.get("model_unlabelled", False):
-        others = [i for i in range(len(study.sources.train)) if i not in chosen]
-        unlabelled = ImagesOnly(subset(study.sources.train, others)) if others else None
-    inputs = ArmInputs(
-        *(config, labelled, folder / "augmenter", seed, shared, progress), unlabelled=unlabelled
-    )
-    training, augmenter_seconds = prepare_arm(study.arms[arm], inputs)
-    started = time.perf_counter()
-    training.write_into(config)
-    shown = labelled if training.source is None else training.source
-    sources = dataclasses.replace(study.sources, train=shown)
-    system = build_system(config, sources.info)
-    if training.augmentation is not None:
-        system = dataclasses.replace(system, augmentation=training.augmentation)
-    result = train(
-        config,
-        sources,
-        system,
-        folder,
-        stop=stop,
-        progress=progress,
-        cache=cache or workdir / "cache",
-        name=run_name(arm, budget, seed),
-    )
-    state = result.state
-    predict, variables = predictor(system, config), evaluation_variables(state)
-    scored = list(evaluate_source(predict, variables, sources.test, stop))
-    fit = {}
-    if config.get("measure_fit", False):
-        found = fit_quality(predict, variables, _scored_alike(labelled, config), sources.test, stop)
-        fit = dataclasses.asdict(found)
-    np.savez_compressed(
-        folder / "pictures.npz",
-        **case_pictures(scored),
-        **_samples(system, config, shown, kept=seed == 0 and budget == max(study.budgets)),
-    )
+    # Counted over all calls: a run that was stopped has cost what it took before, too.
+    with counted_seconds(folder, WALL):
+        labelled = in_memory(subset(study.sources.train, chosen))
+        claim_content(workdir, "train", labelled)
+        config = configuration.from_json(configuration.to_json(study.config))
+        with config.unlocked():
+            config.seed = seed
+        shared = models_path(workdir, budget, seed)
+        unlabelled = None
+        if config.get("model_unlabelled", False):
+            others = [i for i in range(len(study.sources.train)) if i not in chosen]
+            unlabelled = ImagesOnly(subset(study.sources.train, others)) if others else None
+        inputs = ArmInputs(
+            *(config, labelled, folder / "augmenter", seed, shared, progress), unlabelled=unlabelled
+        )
+        training, augmenter_seconds = _prepared(study.arms[arm], inputs)
+        with counted_seconds(folder):
+            training.write_into(config)
+            shown = labelled if training.source is None else training.source
+            sources = dataclasses.replace(study.sources, train=shown)
+            system = build_system(config, sources.info)
+            if training.augmentation is not None:
+                system = dataclasses.replace(system, augmentation=training.augmentation)
+            result = train(
+                config,
+                sources,
+                system,
+                folder,
+                stop=stop,
+                progress=progress,
+                cache=cache or workdir / "cache",
+                name=run_name(arm, budget, seed),
+            )
+            predict, variables = predictor(system, config), evaluation_variables(result.state)
+            test, scoring = sources.test, study.scoring
+            scored = list(evaluate_source(predict, variables, test, stop, scoring=scoring))
+            fit = {}
+            if config.get("measure_fit", False):
+                alike = _scored_alike(labelled, config)
+                found = fit_quality(predict, variables, alike, test, stop)
+                fit = dataclasses.asdict(found)
+        kept = seed == 0 and budget == max(study.budgets)
+        samples = _samples(system, config, shown, kept=kept)
+        np.savez_compressed(folder / "pictures.npz", **case_pictures(scored), **samples)
     write_json(
         folder / "scores.json",
         {
@@ -192,9 +204,9 @@ def _execute(
             "budget": budget,
             "seed": seed,
             "labelled": [study.sources.train.info.case_names[i] for i in chosen],
-            "seconds": time.perf_counter() - started,
+            "seconds": model_seconds(folder),
             "augmenter_seconds": augmenter_seconds,
-            "wall_seconds": time.perf_counter() - began,
+            "wall_seconds": model_seconds(folder, WALL),
             "warnings": training.warnings,
             "scores": {r.case: r.scores for r in scored},
             **fit,
@@ -203,13 +215,16 @@ def _execute(
     failure_path(workdir, arm, budget, seed).unlink(missing_ok=True)
 
 
-def _record_failure(workdir: pathlib.Path, run: tuple[str, int, int], error: Exception) -> str:
-    """Writes why a run failed; the next call skips it. Returns what is written."""
-    arm, budget, seed = run
-    path = failure_path(workdir, *run)
-    text = f"{error}; to try again, delete {path.parent} and any model's folder that this names"
-    write_json(path, {"arm": arm, "budget": budget, "seed": seed, "error": text})
-    return text
+def _prepared(arm: Arm, inputs: ArmInputs) -> tuple[ArmTraining, float]:
+    """`prepare_arm`, whose errors tell what is of a draw of subjects from what is of all runs."""
+    try:
+        return prepare_arm(arm, inputs)
+    except ConfigError:  # a folder of other settings: for the user, not for the next run
+        raise
+    except ValueError as error:
+        if arm.quick:  # trains nothing, so that it is no matter of the subjects
+            raise
+        raise UnpreparedError(str(error)) from error
 
 
 def _scored_alike(labelled: Source, config: ConfigDict) -> Source:
@@ -243,31 +258,6 @@ def _samples(system, config: ConfigDict, shown: Source, *, kept: bool) -> dict[s
         "sample_images": np.asarray(prepared["image"])[..., 0].astype(np.float16),
         "sample_labels": np.asarray(prepared["label"]).astype(np.uint8),
     }
-
-
-def _claim(study: Study, workdir: pathlib.Path) -> None:
-    """Writes ``study.json``; arms, budgets and seeds may grow, nothing else may change."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "study.json"
-    if path.exists():
-        before = configuration.from_json(json.dumps(json.loads(path.read_text())["config"]))
-        changed = configuration.changes_since(before, study.config)
-        if changed:
-            raise ConfigError(
-                f"{workdir} holds a study with other settings ({'; '.join(changed[:4])}): "
-                "use another --workdir, or the same settings to go on"
-            )
-    write_json(
-        path,
-        {
-            "command": study.command,
-            "arms": list(study.arms),
-            "budgets": study.budgets,
-            "seeds": study.seeds,
-            "test": study.sources.test.info.case_names,
-            "config": study.config.to_dict(),
-        },
-    )
 
 
 def _headline(run: tuple[str, int, int], number: int, total: int, done: int, start: float) -> str:

@@ -79,8 +79,10 @@ def train_it_vae(
     redraw = _appearance(system, variables) if redrawn else None
     policy = Augmentation(background=config.augment.get("background"))
     if joined:
+        merged = tuple(config.data.get("target_of", ()))  # the policy sees labels after merging
+        names = tuple(config.data.target_names) if merged else labelled.info.class_names
         policy = configured(
-            config.augment, labelled.info.spacing, labelled.info.class_names, name=joined
+            config.augment, labelled.info.spacing, names, name=joined, target_of=merged
         )
     return system.augmentation(variables, posterior, mode, redraw=redraw, policy=policy, **settings)
 

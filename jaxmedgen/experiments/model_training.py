@@ -17,6 +17,8 @@ from jaxmedgen.train.environment import write_json
 from jaxmedgen.train.progress import Progress
 
 _SECONDS = "seconds.json"
+WALL = "wall_seconds.json"
+"""File of a folder's second count: of all that a run does, its model too."""
 
 
 def alone(source: Source, info: DatasetInfo | None = None) -> Sources:
@@ -75,7 +77,7 @@ def train_model(
 
 
 @contextlib.contextmanager
-def counted_seconds(folder: pathlib.Path) -> Iterator[None]:
+def counted_seconds(folder: pathlib.Path, file: str = _SECONDS) -> Iterator[None]:
     """Counts the wall seconds of its block as the cost of the training in a folder.
 
     A block that is left by an error or a stop counts too, and the next one adds to it; once a block
@@ -83,8 +85,9 @@ def counted_seconds(folder: pathlib.Path) -> Iterator[None]:
 
     Args:
         folder: of the training; nothing is written where the block has not made it.
+        file: of the count, for folders that have two.
     """
-    path = folder / _SECONDS
+    path = folder / file
     spent, finished = _stored(path) if path.exists() else (0.0, False)
     started, complete = time.perf_counter(), False
     try:
@@ -96,13 +99,17 @@ def counted_seconds(folder: pathlib.Path) -> Iterator[None]:
             write_json(path, {"seconds": seconds, "finished": complete})
 
 
-def model_seconds(folder: pathlib.Path) -> float:
+def model_seconds(folder: pathlib.Path, file: str = _SECONDS) -> float:
     """What the training in a folder has cost so far, in seconds over all its calls.
+
+    Args:
+        folder: of the training.
+        file: of the count, as given to `counted_seconds`.
 
     Raises:
         FileNotFoundError: nothing was counted there (`counted_seconds`).
     """
-    return _stored(folder / _SECONDS)[0]
+    return _stored(folder / file)[0]
 
 
 def _stored(path: pathlib.Path) -> tuple[float, bool]:

@@ -99,7 +99,9 @@ def train_paddit(
             "--config.patch_size='()'"
         )
     spacing = tuple(float(s) for s in labelled.info.spacing)
-    policy = configured(config.augment, spacing, labelled.info.class_names)
+    merged = tuple(config.data.get("target_of", ()))  # the policy sees labels after merging
+    names = tuple(config.data.target_names) if merged else labelled.info.class_names
+    policy = configured(config.augment, spacing, names, target_of=merged)
     settings = config.get("paddit", {})
     if kind == "prior":
         made = model_config(labelled, seed, kind, settings)

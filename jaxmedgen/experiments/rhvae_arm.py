@@ -12,6 +12,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
@@ -85,16 +86,27 @@ def synthetic_subjects(
 
 
 def _coarse(labelled: Source, factor: int) -> ArraySource:
-    """Images averaged over blocks, labels of the blocks' middle voxels."""
+    """Subjects with about `factor` times fewer voxels an axis; 1 leaves them as they are.
+
+    Images and one-hot labels go through the same averages, so that they stay on one grid, that from
+    which draws are enlarged; the class with the largest share of a voxel is its label.
+    """
+    classes = labelled.info.num_classes
     records = []
     for i in range(len(labelled)):
         image, label = (np.asarray(labelled[i][k]) for k in ("image", "label"))
         shape = tuple(-(-n // factor) for n in label.shape)
-        middle = np.ix_(*(np.minimum(np.arange(n) * factor + factor // 2, m - 1)
-                          for n, m in zip(shape, label.shape)))  # fmt: skip
-        small = np.asarray(resize(jnp.asarray(image[None], jnp.float32), shape)[0])
-        records.append({"image": small, "label": label[middle].astype(np.int32)})
+        small = _averaged(image, shape)
+        if factor > 1:
+            shares = [_averaged(label[..., None] == k, shape)[..., 0] for k in range(classes)]
+            label = np.argmax(shares, 0)
+        records.append({"image": small, "label": label.astype(np.int32)})
     return ArraySource(records, labelled.info)
+
+
+def _averaged(array: np.ndarray, shape: tuple[int, ...]) -> Float[np.ndarray, "*o c"]:
+    """`array` ``[*s, c]`` on a coarser grid, what that cannot show averaged out."""
+    return np.asarray(resize(jnp.asarray(array[None], jnp.float32), shape, antialias=True)[0])
 
 
 def _config(config: ConfigDict, seen: Source, seed: int) -> ConfigDict:

@@ -23,6 +23,7 @@ from jaxmedgen.experiments.atlas import write_atlas
 from jaxmedgen.experiments.data_description import describe_data, read_description
 from jaxmedgen.experiments.evaluation import CaseResult, evaluate_source
 from jaxmedgen.experiments.samples import write_samples
+from jaxmedgen.experiments.study_identity import refuse_other_data
 from jaxmedgen.experiments.training import claim_workdir, predictor, size_multiple, train
 from jaxmedgen.nets.group_unet import GroupUNet3D
 from jaxmedgen.nets.network_cost import network_cost
@@ -102,7 +103,7 @@ class TrainedRun:
         }
         abstract = jax.eval_shape(self.system.init, jax.random.key(0), example)
         like = jax.tree.map(_zeros, abstract)
-        checkpoints = Checkpointer(self.workdir)
+        checkpoints = Checkpointer(self.workdir, read_only=True)
         state, _ = checkpoints.restore(like, kind)
         checkpoints.close()
         return evaluation_variables(state), int(state.step)
@@ -111,10 +112,15 @@ class TrainedRun:
 def train_run(
     config: ConfigDict, workdir: pathlib.Path, *, progress: Progress | None = None
 ) -> FitResult:
-    """Trains a configuration on its data: what ``bin/train`` does."""
+    """Trains a configuration on its data: what ``bin/train`` does.
+
+    Raises:
+        ConfigError: `workdir` belongs to a run with other settings, patients or classes.
+    """
     sources = build_sources(config.data)
     system = build_system(config, sources.info)
     claim_workdir(config, workdir)
+    refuse_other_data(workdir, sources.info, config, sources.train)
     if jax.process_index() == 0:
         describe_data(workdir, sources.info, config, sources.train)
         size = size_of_network(system, config)

@@ -183,8 +183,13 @@ def label_draws(
 def placed(
     stack: Int[np.ndarray, "m h w"], own: Int[np.ndarray, "n h w"], classes: int
 ) -> Int[np.ndarray, "n h w"]:
-    """A stack, base first, where the foreground of another one lies and in its direction."""
+    """A stack, base first, where the foreground of another one lies and in its direction.
+
+    One without foreground has no such place: it stays as it is.
+    """
     filled = np.flatnonzero((own > 0).any((1, 2)))
+    if not filled.size:
+        return own
     first, last = int(filled[0]), int(filled[-1]) + 1
     positions = np.linspace(0, len(stack) - 1, last - first)
     new = interpolate_labels(stack, positions, classes=classes)

@@ -10,11 +10,20 @@ from ml_collections import ConfigDict
 
 from jaxmedgen import configuration
 from jaxmedgen.data.build import Sources
+from jaxmedgen.data.sources import Source
+from jaxmedgen.data.splits import patient_of
 from jaxmedgen.experiments.arms import Arm
 from jaxmedgen.experiments.evaluation import CaseResult
+from jaxmedgen.metrics.regions import Scoring, parse_regions
+from jaxmedgen.metrics.segmentation import Absent
 from jaxmedgen.report.results import AblationResults, Overlay, Run
-from jaxmedgen.train.environment import describe_environment
+from jaxmedgen.train.environment import describe_environment, write_json
 from jaxmedgen.train.metrics_log import read_metrics
+from jaxmedgen.train.trainable import NonFiniteError
+
+
+class UnpreparedError(ValueError):
+    """An arm can make no model of a run's labelled subjects; other draws of them may do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +34,13 @@ class Study:
         config: the segmenter's configuration; arms change its augmentation.
         sources: training pool, validation and test subjects.
         arms: by name; the first is the reference of the comparison.
-        budgets: numbers of labelled training subjects.
+        budgets: numbers of labelled training patients, each with all of its scans.
         seeds: number of repetitions, each with its own draw of subjects and initial weights.
         dataset: a phrase for the report.
         command: the command line that repeats the study.
+        regions: unions of classes that test subjects are scored by, ``NAME=CLASS+CLASS,...``
+            (`metrics.regions`); empty for the classes.
+        absent: what a structure counts that neither reference nor prediction has.
     """
 
     config: ConfigDict
@@ -38,19 +50,29 @@ class Study:
     seeds: int
     dataset: str
     command: str = ""
+    regions: str = ""
+    absent: Absent = "excluded"
 
     def __post_init__(self) -> None:
         if not self.arms or not self.budgets or self.seeds < 1:
             raise ValueError("a study needs at least one arm, one budget and one seed")
-        available = len(self.sources.train)
+        parts = (self.sources.train, self.sources.validation, self.sources.test)
+        available, validation, test = map(count_patients, parts)
         if max(self.budgets) > available or min(self.budgets) < 1:
             raise ValueError(
-                f"label budgets {self.budgets}: {available} training subjects are left after "
-                f"{len(self.sources.validation)} for validation and {len(self.sources.test)} for "
-                "testing; lower --labelled, or config.data.validation and config.data.test"
+                f"label budgets {self.budgets}: {available} training patients are left after "
+                f"{validation} for validation and {test} for testing; lower --labelled, or "
+                "config.data.validation and config.data.test"
             )
         if not len(self.sources.test):
             raise ValueError("there are no test subjects: set config.data.test")
+        _ = self.scoring  # refuses regions of no class
+
+    @property
+    def scoring(self) -> Scoring:
+        """How test subjects are scored."""
+        names = self.sources.info.class_names
+        return Scoring(parse_regions(self.regions, names) if self.regions else None, self.absent)
 
     @property
     def controls(self) -> dict[str, str]:
@@ -65,6 +87,11 @@ class Study:
             for budget in self.budgets
             for arm in self.arms
         ]
+
+
+def count_patients(source: Source) -> int:
+    """How many patients the subjects of a source are of, as splits and draws count them."""
+    return len({patient_of(name) for name in source.info.case_names})
 
 
 def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
@@ -84,7 +111,7 @@ def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
                 images = pictures["sample_images"].astype(np.float32)
                 labels = pictures["sample_labels"].astype(np.int32)
                 samples[arm] = tuple(zip(images, labels))
-    info = study.sources.info
+    info, train = study.sources.info, study.sources.train
     flat = configuration.flatten(study.config)
     return AblationResults(
         title="Which augmentation helps, and by how much?",
@@ -100,11 +127,13 @@ def gather(study: Study, workdir: pathlib.Path) -> AblationResults:
         overlays=tuple(overlays),
         samples=samples,
         failures=failures,
-        settings={k: v for k, v in flat.items() if not k.startswith("augment.")},
+        settings={k: v for k, v in flat.items() if not k.startswith("augment.")}
+        | {"regions": study.regions, "absent": study.absent},
         environment=describe_environment(),
         command=study.command,
         revision=str(describe_environment()["revision"]),
         total_seconds=float(sum(_wall_seconds(run) for run in runs)),
+        unit="patient" if count_patients(train) < len(train) else "case",
     )
 
 
@@ -175,6 +204,22 @@ def scores_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> path
 def failure_path(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> pathlib.Path:
     """Where it is written why a run failed; while the file is there it is not tried again."""
     return scores_path(workdir, arm, budget, seed).with_name("failed.json")
+
+
+def record_failure(workdir: pathlib.Path, run: tuple[str, int, int], error: Exception) -> str:
+    """Writes why a run failed; the next call skips it. Returns what is written."""
+    arm, budget, seed = run
+    path = failure_path(workdir, *run)
+    text = f"{error}; to try again, delete {path.parent} and any model's folder that this names"
+    kind = "unprepared" if isinstance(error, UnpreparedError) else "non-finite"
+    write_json(path, {"arm": arm, "budget": budget, "seed": seed, "error": text, "kind": kind})
+    return text
+
+
+def failure_of(workdir: pathlib.Path, arm: str, budget: int, seed: int) -> type[Exception]:
+    """The error that a failed run ended with; before they were told apart, it was non-finite."""
+    stored = json.loads(failure_path(workdir, arm, budget, seed).read_text())
+    return UnpreparedError if stored.get("kind") == "unprepared" else NonFiniteError
 
 
 def run_name(arm: str, budget: int, seed: int) -> str:

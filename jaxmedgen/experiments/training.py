@@ -99,8 +99,8 @@ def predictor(system: CanPredict, config: ConfigDict, class_names: Sequence[str]
     if class_names:
         target_of = tuple(config.data.get("target_of", ()))
         settings = config.get("augment", {})
-        pairs = swapped_labels(settings, class_names, merged=bool(target_of))
-        mirrored = mirrored_classes(pairs, len(class_names), target_of)
+        pairs = swapped_labels(settings, class_names, target_of)
+        mirrored = mirrored_classes(pairs, len(class_names))
     return Predictor(system, window, multiple=size_multiple(system, config), mirrored=mirrored)
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxmedgen.ops.collectives import all_mean
+from jaxmedgen.ops.collectives import all_mean, axis_name
 
 KINDS = ("hinge", "lsgan", "wgan", "jsgan", "relativistic")
 Logits = Float[Array, "_ ..."]
@@ -158,8 +158,11 @@ def relative_diversity(
     """Deviation over the batch of generated images in units of that of the real ones.
 
     About 1 for a good generator, 0 for one that always makes the same image. Root of the mean
-    variance of a voxel over the global batch.
+    variance of a voxel over the global batch. NaN, which logs leave out, for a global batch of one:
+    it does not vary.
     """
+    if is_batch_of_one(fake):
+        return jnp.full((), jnp.nan, jnp.float32)
 
     def deviation(x):
         x = x.astype(jnp.float32)
@@ -167,6 +170,12 @@ def relative_diversity(
         return jnp.sqrt(jnp.mean(all_mean(jnp.square(x - mean).mean(0))))
 
     return jax.lax.stop_gradient(deviation(fake) / (deviation(real) + 1e-8))
+
+
+def is_batch_of_one(x: Float[Array, " b ..."]) -> bool:
+    """Whether the global batch is a single sample; of shapes alone, known while tracing."""
+    name = axis_name()
+    return len(x) * (1 if name is None else jax.lax.axis_size(name)) == 1
 
 
 def _over_scales(kind, loss, real, fake):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxmedgen.losses.adversarial import is_batch_of_one
 from jaxmedgen.ops.collectives import all_gather, all_mean
 
 EVERY = 20
@@ -25,13 +26,16 @@ def style_diversity(
 
     0 for a generator that ignores styles. Real images differ in more than style: how far below 1 a
     good generator lies depends on the data. A real pair is an image and the next one of the global
-    batch. NaN, which logs leave out, but in every `EVERY`-th step.
+    batch. NaN, which logs leave out, but in every `EVERY`-th step, and always for a global batch of
+    one, which has no pair.
 
     Args:
         step: number of finished steps.
         draw: makes the images, the same inputs in one style and in another.
         real: real images.
     """
+    if is_batch_of_one(real):
+        return jnp.full((), jnp.nan, jnp.float32)
 
     def measure():
         one, other = draw()

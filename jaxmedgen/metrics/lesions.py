@@ -2,7 +2,8 @@
 
 Kuijf et al., "Standardized assessment of automatic segmentation of white matter hyperintensities",
 IEEE Transactions on Medical Imaging, 2019. Lesions are the parts of a mask that hang together by
-faces.
+faces, edges or corners (26 neighbours in 3D, 8 in 2D), as the challenge's ``getLesionDetection``
+counts them.
 """
 
 from typing import NamedTuple
@@ -42,7 +43,7 @@ def lesion_detection(
 
 def _touched(mask, by) -> float:
     """Part of the components of `mask` that hold a voxel of `by`."""
-    parts, count = ndimage.label(mask)
+    parts, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
     if not count:
         return float("nan")
     found = np.unique(parts[by])

@@ -91,18 +91,20 @@ def class_offsets(label: Float[Array, "b *s k"]) -> Float[Array, "b *s n"]:
     Offsets are divided by the largest one of the class along the axis.
 
     Args:
-        label: one-hot label maps.
+        label: one-hot label maps; the result has their type.
     """
+    # In float32: bfloat16 knows no whole numbers above 256, and a centre is a sum over all voxels.
+    dtype, label = label.dtype, label.astype(jnp.float32)
     axes = tuple(range(1, label.ndim - 1))
     share = label / jnp.maximum(label.sum(axes, keepdims=True), 1e-6)
     found = []
     for axis in axes:
-        place = jnp.arange(label.shape[axis], dtype=label.dtype)
+        place = jnp.arange(label.shape[axis], dtype=jnp.float32)
         place = place.reshape([-1 if a == axis else 1 for a in range(label.ndim)])
         offset = label * (place - (share * place).sum(axes, keepdims=True))
         largest = jnp.abs(offset).max(axes, keepdims=True)
         found.append((offset / jnp.maximum(largest, 1e-6)).sum(-1))
-    return jnp.stack(found, -1)
+    return jnp.stack(found, -1).astype(dtype)
 
 
 def nearest_resize(label: Float[Array, "b *l k"], shape: tuple[int, ...]) -> Float[Array, "b *s k"]:

@@ -130,10 +130,17 @@ def hmc_transition(
 
 
 def tune_start(step_size: float | int, chains: tuple[int, ...]) -> dict[str, jax.Array]:
-    """State of the dual averaging of each chain's step size."""
+    """State of the dual averaging of each chain's step size.
+
+    Args:
+        step_size: what chains start with, and what those keep that are never tuned.
+        chains: shape of the batch of chains.
+    """
     from blackjax.optimizers.dual_averaging import dual_averaging
 
     first = dual_averaging()[0](jnp.full(chains, float(step_size)))
+    # Blackjax starts the average at a step of 1. The first update gives the start no weight.
+    first = first._replace(log_x_avg=first.log_x)
     return {
         name: jnp.broadcast_to(jnp.asarray(x, jnp.float32), chains)
         for name, x in first._asdict().items()

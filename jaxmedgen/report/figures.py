@@ -95,7 +95,7 @@ def _budget_figure(results: AblationResults, summary: Summary) -> matplotlib.fig
         )  # fmt: skip
     axes.set_xticks(range(len(results.budgets)), [str(b) for b in results.budgets])
     axes.set_xlim(-0.5, len(results.budgets) - 0.5)
-    axes.set_xlabel("labelled training cases")
+    axes.set_xlabel(f"labelled training {results.unit}s")
     axes.set_ylabel("mean foreground Dice")
     axes.grid(axis="y", **_GRID)
     axes.set_axisbelow(True)
@@ -120,7 +120,7 @@ def _arm_figure(results: AblationResults, summary: Summary) -> matplotlib.figure
             axes.axvline(row.score.mean, color=colour, lw=0.8, ls=":")
     axes.set_yticks(range(len(summary.rows)), [row.arm for row in summary.rows])
     axes.set_ylim(len(summary.rows) - 0.5, -0.5)
-    axes.set_xlabel(f"mean foreground Dice, {_budget_title(results.budgets[0])}")
+    axes.set_xlabel(f"mean foreground Dice, {_budget_title(results.budgets[0], results.unit)}")
     axes.grid(axis="x", **_GRID)
     axes.set_axisbelow(True)
     return figure
@@ -151,7 +151,7 @@ def case_figure(results: AblationResults, summary: Summary) -> str:
             axes.set_xlim(-0.5, len(rows) - 0.5)
             axes.grid(axis="y", **_GRID)
             axes.set_axisbelow(True)
-            axes.set_title(_budget_title(budget))
+            axes.set_title(_budget_title(budget, results.unit))
         for axes in panels[::PANELS]:
             axes.set_ylabel("foreground Dice")
         return _svg(figure)
@@ -188,7 +188,7 @@ def difference_figure(results: AblationResults, summary: Summary) -> str | None:
             axes.grid(axis="x", **_GRID)
             axes.set_axisbelow(True)
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-            axes.set_title(_budget_title(budget))
+            axes.set_title(_budget_title(budget, results.unit))
             axes.set_xlabel(f"Dice difference to {results.reference_arm}")
         return _svg(figure)
 
@@ -217,7 +217,7 @@ def curve_figure(results: AblationResults, name: str, label: str) -> str | None:
             axes.set_xlabel("training step")
             axes.grid(axis="y", **_GRID)
             axes.set_axisbelow(True)
-            axes.set_title(_budget_title(budget))
+            axes.set_title(_budget_title(budget, results.unit))
         for axes in panels[::PANELS]:
             axes.set_ylabel(label)
         _legend(figure, panels[0])
@@ -260,8 +260,8 @@ def _slant(axes: matplotlib.axes.Axes, rows: Sequence[object]) -> None:
             text.set_va("center" if len(rows) > 8 else "baseline")
 
 
-def _budget_title(budget: int) -> str:
-    return f"{budget} labelled case" + ("" if budget == 1 else "s")
+def _budget_title(budget: int, unit: str) -> str:
+    return f"{budget} labelled {unit}" + ("" if budget == 1 else "s")
 
 
 def _svg(figure: matplotlib.figure.Figure) -> str:

@@ -129,7 +129,7 @@ def class_table(results: AblationResults, budget: int) -> list[dict[str, Any]]:
     """
     metrics = _metrics(results)
     groups = []
-    for name in results.class_names[1:]:
+    for name in _scored_names(results):
         rows = []
         for arm in results.arms:
             if not results.select(arm, budget):
@@ -182,6 +182,13 @@ def empty_counts(
                 for key in counts:
                     counts[key] += getattr(row, key)
     return counts
+
+
+def _scored_names(results: AblationResults) -> tuple[str, ...]:
+    """The classes, or the regions that took their place."""
+    found = {name: None for r in results.runs for scores in r.scores.values() for name in scores}
+    classes = results.class_names[1:]
+    return classes if found.keys() <= set(classes) else tuple(found)
 
 
 def _metrics(results: AblationResults) -> list[str]:

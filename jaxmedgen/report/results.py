@@ -81,7 +81,7 @@ class AblationResults:
         spacing: voxel size in mm.
         arms: arm names in display order, with a sentence each.
         reference_arm: the arm that the others are compared with.
-        budgets: numbers of labelled training cases, ascending.
+        budgets: numbers of labelled training cases (`unit`), ascending.
         seeds: seeds of every arm and budget.
         runs: finished runs; missing ones are reported as such.
         overlays: test cases to show; the page picks worst and best among them.
@@ -94,6 +94,8 @@ class AblationResults:
         budgets_of: budgets of the arms that do not run at all of them, by arm.
         controls: by arm, the arm that is the same training without what it adds (a model, the
             symmetry of a network).
+        failures: why runs failed, by name of the run.
+        unit: what budgets count: ``case``, or ``patient`` where one may have several scans.
 
     Raises:
         ValueError: the reference or a run's arm is not among the arms, or a run occurs twice.
@@ -118,6 +120,7 @@ class AblationResults:
     budgets_of: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
     failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unit: str = "case"
 
     def __post_init__(self) -> None:
         if self.reference_arm not in self.arms:

@@ -188,8 +188,8 @@ def _answer(results: AblationResults, rows: Sequence[ArmResult]) -> str:
         if better:
             first = better[0]
             text = (
-                f"With {_labels(budget)}, {first.arm} raised mean foreground Dice from "
-                f"{first.score.mean - first.difference.interval.mean:.3f} to "
+                f"With {_labels(results.unit, budget)}, {first.arm} raised mean foreground Dice "
+                f"from {first.score.mean - first.difference.interval.mean:.3f} to "
                 f"{first.score.mean:.3f} ({_gain(first)})"
             )
             if better[1:]:
@@ -200,17 +200,17 @@ def _answer(results: AblationResults, rows: Sequence[ArmResult]) -> str:
             sentences.append(text + ".")
         if worse:
             text = ", ".join(f"{r.arm} ({_gain(r)})" for r in worse)
-            sentences.append(f"With {_labels(budget)}, significantly worse: {text}.")
+            sentences.append(f"With {_labels(results.unit, budget)}, significantly worse: {text}.")
         if found and not better and not worse:
             silent.append(budget)
     if silent:
         least = min((r for r in compared if r.budget in silent), key=_closeness)
-        where = "at any label budget" if not sentences else f"with {_labels(*silent)}"
+        where = "at any label budget" if not sentences else f"with {_labels(results.unit, *silent)}"
         if len(results.budgets) == 1:
-            where = f"with {_labels(*silent)}"
+            where = f"with {_labels(results.unit, *silent)}"
         sentences.append(
             f"No arm differed significantly from the reference ({results.reference_arm}) {where} "
-            f"(closest: {least.arm}, {_labels(least.budget)}, {_gain(least)})."
+            f"(closest: {least.arm}, {_labels(results.unit, least.budget)}, {_gain(least)})."
         )
     cases = sorted({row.difference.interval.count for row in compared})
     seeds = sorted({row.seeds for row in compared})
@@ -237,6 +237,8 @@ def _notes(results: AblationResults, rows: Sequence[ArmResult], comparisons: int
             f"The {len(results.cases)} test cases are of {patients} patients: means, intervals and "
             "tests are over patients, each with the mean of its cases."
         )
+    if results.unit == "patient":
+        notes.append("Numbers of labels count patients; all scans of a patient are labelled.")
     alone = missing_controls(tuple(results.arms), dict(results.controls))
     if alone:
         notes.append(alone)
@@ -273,9 +275,9 @@ def _closeness(row: ArmResult) -> tuple[float, float]:
     return row.p_holm, -abs(row.difference.interval.mean)
 
 
-def _labels(*budgets: int) -> str:
+def _labels(unit: str, *budgets: int) -> str:
     text = ", ".join(map(str, budgets[:-1])) + (" or " if budgets[1:] else "") + str(budgets[-1])
-    return f"{text} labelled case" + ("" if budgets == (1,) else "s")
+    return f"{text} labelled {unit}" + ("" if budgets == (1,) else "s")
 
 
 def _range(values: Sequence[int]) -> str:

@@ -49,6 +49,13 @@ class StopSignal:
     def __bool__(self) -> bool:
         return self.received is not None
 
+    def alone(self) -> "StopSignal":
+        """What a phase without agreement may poll: with several processes, one that never comes.
+
+        A process that left on its own would leave the others waiting for it in a collective.
+        """
+        return self if jax.process_count() == 1 else StopSignal()
+
     def agreed(self) -> bool:
         """Whether any process was asked to stop; all processes must call it at the same step."""
         if jax.process_count() == 1:
@@ -75,12 +82,11 @@ def run_interruptibly(work: Callable[[], T], stop: StopSignal, poll_seconds: flo
 
     # A daemon thread: the interpreter must not wait for a compilation nobody wants any more.
     threading.Thread(target=target, daemon=True, name=_WORKER).start()
-    while True:
-        try:
-            return result.result(timeout=poll_seconds)
-        except concurrent.futures.TimeoutError:
-            if stop:
-                raise Interrupted(stop.received) from None
+    # Not result(timeout=...): a TimeoutError of the work itself would look like more waiting.
+    while not concurrent.futures.wait([result], timeout=poll_seconds).done:
+        if stop:
+            raise Interrupted(stop.received)
+    return result.result()
 
 
 def abandoned_work() -> bool:

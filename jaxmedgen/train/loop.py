@@ -6,6 +6,7 @@ the input pipeline's position and the log's running sums, so that a resumed run 
 """
 
 import collections
+import contextlib
 import pathlib
 import time
 from collections.abc import Mapping
@@ -15,12 +16,13 @@ import jax
 import numpy as np
 
 from jaxmedgen.data.prefetch import device_prefetch
-from jaxmedgen.train.checkpoint import Checkpointer
+from jaxmedgen.train.checkpoint import Checkpointer, CheckpointError
 from jaxmedgen.train.collapse import CollapseWatch
 from jaxmedgen.train.interrupt import Interrupted, StopSignal, run_interruptibly
 from jaxmedgen.train.metrics_log import MetricsLog, RunningMeans, read_metrics
 from jaxmedgen.train.objectives import check_accumulation
 from jaxmedgen.train.parallel import Parallel
+from jaxmedgen.train.profiling import StepProfiler
 from jaxmedgen.train.progress import Progress
 from jaxmedgen.train.state import TrainState
 from jaxmedgen.train.step import make_step
@@ -94,9 +96,13 @@ def fit(
     run = _Run(system, stream, settings, pathlib.Path(workdir), parallel, validate, show, stop)
     with Progress() if progress is None else progress as shown:
         try:
-            return run.execute(shown, name or run.workdir.name)
-        finally:
-            run.close()
+            result = run.execute(shown, name or run.workdir.name)
+        except BaseException:
+            with contextlib.suppress(CheckpointError):  # what stopped the run matters more
+                run.close()
+            raise
+        run.close()
+        return result
 
 
 class _Run:
@@ -113,14 +119,13 @@ class _Run:
         self.position: Any = stream.get_state()
         self.best: dict[str, Any] | None = None
         self.log: MetricsLog | None = None
-        self.profiling = False
+        self.profiler = StepProfiler(workdir, settings.profile_at)
 
     def close(self) -> None:
-        if self.profiling:
-            jax.profiler.stop_trace()
-        self.checkpoints.close()
+        self.profiler.close()
         if self.log is not None:
             self.log.close()
+        self.checkpoints.close()
 
     def execute(self, progress: Progress, name: str) -> FitResult:
         settings = self.settings
@@ -174,7 +179,7 @@ class _Run:
                     compiled = self._compile(step_function, state, batch)
                     progress.note("")
                     speed.restart(self.step)
-                self._profile()
+                self.profiler.before(self.step)
                 state, metrics = compiled(state, batch)
                 self.step += 1
                 self.position = after
@@ -199,11 +204,14 @@ class _Run:
 
     def _compile(self, step_function, state, batch):
         try:
-            return run_interruptibly(
-                lambda: self.parallel.compile(step_function, state, batch), self.stop
+            compiled = run_interruptibly(
+                lambda: self.parallel.compile(step_function, state, batch), self.stop.alone()
             )
         except Interrupted:
             self._leave(state)
+        if jax.process_count() > 1 and self.stop.agreed():
+            self._leave(state)
+        return compiled
 
     def _collect(self, state: TrainState, keep: int = 0) -> None:
         """Fetches metrics of finished steps, all but the newest `keep`."""
@@ -218,7 +226,8 @@ class _Run:
         """Evaluation, checkpoint and stop, in the order that lets a resume repeat them."""
         settings, every = self.settings, self.settings.eval_every
         last = self.step == settings.steps
-        if self.validate is not None and every > 0 and (self.step % every == 0 or last):
+        evaluates = self.validate is not None and every > 0 and (self.step % every == 0 or last)
+        if evaluates:
             self._collect(state)
             before = time.perf_counter()
             try:
@@ -235,13 +244,14 @@ class _Run:
             self._collect(state)
             self._save(state)
         # All processes must agree at the same step, and asking costs a collective.
-        if (jax.process_count() == 1 or self.step % 10 == 0) and self.stop.agreed():
+        asks = jax.process_count() == 1 or evaluates or self.step % 10 == 0
+        if asks and self.stop.agreed():
             self._collect(state)
             self._leave(state)
 
     def _evaluate(self, state: TrainState) -> None:
         single = self.parallel.single(state)
-        metrics = self.validate(single, self.step, self.stop)
+        metrics = self.validate(single, self.step, self.stop.alone())
         self.log.write(self.step, "validation", metrics)
         score = metrics.get(self.settings.best_metric)
         if score is None or np.isnan(score):
@@ -273,28 +283,17 @@ class _Run:
     def _halt(
         self, state: TrainState, step: int, values: Mapping[str, float | int], ids: Any
     ) -> None:
-        self.checkpoints.save(
-            self.parallel.single(state),
-            {"step": step, "ids": {k: np.asarray(v).tolist() for k, v in ids.items()}},
-            kind="halted",
-        )
-        self.checkpoints.wait()
+        host = {"step": step, "ids": {k: np.asarray(v).tolist() for k, v in ids.items()}}
+        saved = f"is in {self.checkpoints.folder / 'halted'}"
+        try:
+            self.checkpoints.save(self.parallel.single(state), host, kind="halted")
+            self.checkpoints.wait()
+        except CheckpointError as error:
+            saved = f"may not be saved ({error})"
+        brief = ", ".join(f"{k}={v:.4g}" for k, v in values.items())
         cases = sorted({int(c) for c in np.asarray(ids.get("case", [])).ravel()})
         raise NonFiniteError(
-            f"non-finite loss or gradient at step {step} ({_brief(values)}), cases {cases}: the "
-            f"state before it is in {self.checkpoints.folder / 'halted'}; look at these cases, or "
-            "lower optimizer.learning_rate or set optimizer.clip_norm"
+            f"non-finite loss or gradient at step {step} ({brief}), cases {cases}: the "
+            f"state before it {saved}; look at these cases, or lower optimizer.learning_rate or "
+            "set optimizer.clip_norm"
         )
-
-    def _profile(self) -> None:
-        first = self.settings.profile_at
-        if first >= 0 and self.step == first:
-            jax.profiler.start_trace(str(self.workdir / "profile"))
-            self.profiling = True
-        elif self.profiling and self.step == first + 5:
-            jax.profiler.stop_trace()
-            self.profiling = False
-
-
-def _brief(values: Mapping[str, float | int]) -> str:
-    return ", ".join(f"{k}={v:.4g}" for k, v in values.items())

@@ -52,8 +52,10 @@ class MetricsLog:
             partial = path.with_suffix(".partial")
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
             os.replace(partial, path)
+        # TensorBoard drops this step and later ones: that of the checkpoint itself is kept.
+        purge = None if resume_step is None else resume_step + (not redo_evaluation)
         self._writer = tensorboardX.SummaryWriter(
-            str(pathlib.Path(workdir) / "tensorboard"), purge_step=resume_step
+            str(pathlib.Path(workdir) / "tensorboard"), purge_step=purge
         )
 
     def write(self, step: int, split: str, metrics: Mapping[str, float | int]) -> None:

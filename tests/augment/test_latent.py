@@ -141,7 +141,8 @@ def test_beyond_the_border_there_is_air_without_a_label(redrawn):
         redraw=(lambda keys, x: x) if redrawn else None,
     )
     kinds = {None: alone}
-    kinds |= {b: dataclasses.replace(alone, policy=Augmentation(background=b)) for b in (0.5, -3.0)}
+    airs = (0.5, -3.0, "min")
+    kinds |= {b: dataclasses.replace(alone, policy=Augmentation(background=b)) for b in airs}
 
     @jax.jit
     def deformed(image, label):
@@ -153,7 +154,7 @@ def test_beyond_the_border_there_is_air_without_a_label(redrawn):
     classes = ndimage.map_coordinates(label, at, order=0, mode="grid-constant", cval=0)
     assert (classes[-5:] == 0).all() and (classes[:, :2] == 0).all()
     for air, (moved, its_label) in zip(kinds, found):
-        fill = image.min() if air is None else air
+        fill = image.min() if air in (None, "min") else air
         seen = ndimage.map_coordinates(image, at, order=1, mode="grid-constant", cval=fill)
         np.testing.assert_allclose(moved[0, ..., 0], seen, atol=1e-4)
         np.testing.assert_array_equal(its_label[0], classes)

@@ -53,6 +53,7 @@ def test_other_settings_are_refused(fails, study):
     message = fails(*arguments, "1", "--config.steps=5")
     assert "steps: 4 -> 5" in message
     assert str(workdir) in message
+    assert "--absent 'excluded', not" in fails(*arguments, "1", "--absent", "right")
 
 
 def test_the_arms_are_listed_without_a_study(capsys):
@@ -69,6 +70,10 @@ def test_what_an_experiment_does_not_look_at_is_refused(fails, tmp_path):
         *("ablate", "--experiment", "scar", "--arms", "none", "--workdir", str(tmp_path))
     )
     assert "leave out --arms and --labelled" in message
+    message = fails(
+        *("ablate", "--experiment", "scar", "--absent", "right", "--workdir", str(tmp_path))
+    )
+    assert "leave out --regions and --absent" in message
 
 
 def test_a_study_without_power_says_so_before_it_trains(run, study):

@@ -10,9 +10,11 @@ import time
 
 import pytest
 
+from jaxmedgen.cli import common
 from jaxmedgen.cli.common import split_overrides
 from jaxmedgen.cli.main import VERBS
 from jaxmedgen.configuration import ConfigError
+from jaxmedgen.train.interrupt import Interrupted
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -178,6 +180,15 @@ def test_overrides_in_both_forms():
     assert split_overrides(["--config.a", "-1"])[1] == {"a": "-1"}
     with pytest.raises(ConfigError, match=r"--config.seed needs a value"):
         split_overrides(["--config.seed"])
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt(), Interrupted()])
+def test_a_stop_without_a_word_tells_how_to_go_on(capsys, stopped):
+    def stop(arguments):
+        raise stopped
+
+    assert common.run(stop, []) == 130
+    assert capsys.readouterr().err == "\nstopped: run the same command again to go on\n"
 
 
 def test_a_signal_while_modules_are_imported_ends_with_a_hint(run, monkeypatch):

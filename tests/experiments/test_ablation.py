@@ -4,12 +4,14 @@ import dataclasses
 import json
 import re
 import shutil
+import time
 
 import jax
 import pytest
 
 from jaxmedgen.configuration import ConfigError, load_config
 from jaxmedgen.data.build import build_sources
+from jaxmedgen.data.sources import ArraySource
 from jaxmedgen.experiments import ablation
 from jaxmedgen.experiments.ablation import labelled_subjects, run_study
 from jaxmedgen.experiments.arms import Arm, ArmTraining, select_arms
@@ -201,12 +203,13 @@ def test_stopped_twice_it_goes_on_to_the_same_numbers(study, finished, tmp_path,
     def train(config, sources, system, workdir, *, stop, **keywords):
         seen.append(workdir)
         if len(seen) == 2:
+            time.sleep(1.5)  # longer than all that is left to do
             stop.received = "SIGTERM"
         return real_train(config, sources, system, workdir, stop=stop, **keywords)
 
-    def evaluate(predictor, variables, source, stop):
+    def evaluate(predictor, variables, source, stop, **keywords):
         stop.received = "SIGTERM"
-        return real_evaluate(predictor, variables, source, stop)
+        return real_evaluate(predictor, variables, source, stop, **keywords)
 
     with monkeypatch.context() as patched:
         patched.setattr(ablation, "train", train)
@@ -228,6 +231,8 @@ def test_stopped_twice_it_goes_on_to_the_same_numbers(study, finished, tmp_path,
     results = run_study(small, tmp_path, progress=Progress(quiet=True))
     assert stamps(tmp_path / "runs" / "none") == first
     assert read_metrics(tmp_path / "runs/light/n2/seed0/metrics.jsonl") == trained
+    (stopped,) = (r for r in results.runs if r.arm == "light")
+    assert 1.5 < stopped.seconds <= stopped.wall_seconds, "what was spent before the stop is lost"
     wanted = [without_times(r) for r in expected.runs if r.seed == 0]
     assert [without_times(r) for r in results.runs] == wanted
 
@@ -239,6 +244,21 @@ def test_budgets_are_nested_and_seeds_differ(study):
         assert set(draws[2, seed]) < set(draws[3, seed])
     assert len({draws[1, seed] for seed in range(6)}) > 1
     assert draws[2, 0] == labelled_subjects(study.sources, 2, 0)
+
+
+def test_budgets_are_patients(study, tmp_path):
+    """Four scans of two patients: a budget of three cannot be drawn, and is refused at once."""
+    train = study.sources.train
+    names = ("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1", "sub-02_ses-2")
+    train = ArraySource(
+        [train[i] for i in range(4)], dataclasses.replace(train.info, case_names=names)
+    )
+    sources = dataclasses.replace(study.sources, train=train)
+    with pytest.raises(ValueError, match=r"label budgets \(1, 3\): 2 training patients are left"):
+        dataclasses.replace(study, sources=sources, budgets=(1, 3))
+    both = dataclasses.replace(study, sources=sources, budgets=(1, 2))
+    assert [len(labelled_subjects(both.sources, n, 0)) for n in both.budgets] == [2, 4]
+    assert (gather(both, tmp_path).unit, gather(study, tmp_path).unit) == ("patient", "case")
 
 
 def test_arms_and_budgets_that_do_not_fit(study):
@@ -262,7 +282,7 @@ def test_arms_and_budgets_that_do_not_fit(study):
     ]
     with pytest.raises(ValueError, match="arm 'none' is named twice"):
         select_arms(["none", "light", " none"])
-    with pytest.raises(ValueError, match=r"label budgets \(9,\): 4 training subjects are left"):
+    with pytest.raises(ValueError, match=r"label budgets \(9,\): 4 training patients are left"):
         dataclasses.replace(study, budgets=(9,))
     with pytest.raises(ValueError, match=r"label budgets \(0, 2\)"):
         dataclasses.replace(study, budgets=(0, 2))

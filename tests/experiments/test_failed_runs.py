@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxmedgen.configuration import load_config
+from jaxmedgen.configuration import ConfigError, load_config
 from jaxmedgen.data.build import build_sources
 from jaxmedgen.experiments.ablation import run_study
 from jaxmedgen.experiments.arms import Arm, ArmTraining, select_arms
-from jaxmedgen.experiments.study import Study
+from jaxmedgen.experiments.study import Study, UnpreparedError
 from jaxmedgen.report.page import write_report
 from jaxmedgen.report.results import load_results, save_results
 from jaxmedgen.report.summary import summarise
@@ -76,6 +76,46 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(study, tmp_path):
     assert tried == [0, 0]
     with pytest.raises(NonFiniteError, match="model, 2 labelled, seed 0: non-finite"):
         run_study(small, tmp_path, progress=Progress(quiet=True), go_on=False)
+
+
+def test_an_arm_that_cannot_be_prepared_for_a_draw_is_recorded(study, tmp_path):
+    """The other draws and arms go on; a setting of an arm that trains nothing ends the study."""
+
+    def unprepared(inputs):
+        if inputs.seed == 0:
+            raise ValueError("3 windows have the class 'box' and 0 have not")
+        return ArmTraining()
+
+    arms = {**study.arms, "model": Arm("a model", unprepared)}
+    small = dataclasses.replace(study, arms=arms, seeds=2)
+    results = run_study(small, tmp_path, progress=Progress(quiet=True))
+    assert {(run.arm, run.seed) for run in results.runs} == {("none", 0), ("none", 1), ("model", 1)}
+    (why,) = results.failures.values()
+    assert why.startswith("3 windows have the class 'box' and 0 have not; to try again, delete ")
+    assert "3 windows" in write_report(results, tmp_path / "report.html").read_text()
+    with pytest.raises(ValueError, match=r"^model, 2 labelled, seed 0: 3 windows"):
+        run_study(small, tmp_path, progress=Progress(quiet=True), go_on=False)
+
+    alone = dataclasses.replace(study, arms={"model": Arm("a model", unprepared)})
+    for _ in range(2):  # as it happens, and as it was recorded
+        with pytest.raises(UnpreparedError, match="all 1 runs of the reference arm 'model' failed"):
+            run_study(alone, tmp_path / "alone", progress=Progress(quiet=True))
+
+
+def test_folders_and_networks_that_do_not_fit_end_a_study(study, tmp_path):
+    """They are no matter of a draw of subjects."""
+
+    def claimed(inputs):
+        raise ConfigError("the model's folder has other settings")
+
+    def misfit(inputs):
+        raise ValueError("no such network")
+
+    for arm in (Arm("a model", claimed), Arm("a network", misfit, quick=True)):
+        small = dataclasses.replace(study, arms={**study.arms, "own": arm})
+        with pytest.raises(ValueError, match=r"other settings|no such network"):
+            run_study(small, tmp_path, progress=Progress(quiet=True))
+    assert not list(tmp_path.glob("runs/**/failed.json"))
 
 
 def test_a_reference_without_any_run_ends_a_study(study, tmp_path):

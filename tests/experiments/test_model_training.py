@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from jaxmedgen.experiments.model_training import counted_seconds, model_seconds
+from jaxmedgen.experiments.model_training import WALL, counted_seconds, model_seconds
 from jaxmedgen.train.interrupt import Interrupted
 
 
@@ -22,6 +22,14 @@ def test_the_time_of_a_stopped_training_is_added(tmp_path):
     with counted_seconds(tmp_path):  # reads the finished model
         time.sleep(0.02)
     assert model_seconds(tmp_path) == whole
+
+
+def test_a_folder_has_two_counts(tmp_path):
+    with counted_seconds(tmp_path, WALL):
+        time.sleep(0.02)
+        with counted_seconds(tmp_path):
+            pass
+    assert model_seconds(tmp_path) < 0.02 <= model_seconds(tmp_path, WALL)
 
 
 @pytest.mark.parametrize("stored", [7.5, {"seconds": 7.5}])

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from jaxmedgen.configuration import load_config
 from jaxmedgen.data.phantoms.shapes import Shapes
-from jaxmedgen.data.sources import subset
+from jaxmedgen.data.sources import ArraySource, DatasetInfo, subset
 from jaxmedgen.experiments import model_training, rhvae_arm
 from jaxmedgen.experiments.arms import ARMS
 from jaxmedgen.experiments.synthetic import generator_sources
@@ -52,11 +52,9 @@ def test_subjects_are_drawn_on_the_grid_of_the_real_ones(monkeypatch, tmp_path):
     assert made[0]["image"].shape == labelled[0]["image"].shape
     assert made[0]["label"].shape == (24, 20) and made[0]["label"].dtype == np.int32
     assert not np.array_equal(made[0]["image"], made[1]["image"])
-    # 480 pixels are too many for 200: every other one is modelled.
+    # 480 pixels are too many for 200: half of them an axis are modelled.
     assert seen["config"].data.shape == (12, 10) and seen["config"].model.subjects == 3
-    np.testing.assert_array_equal(
-        seen["sources"].train[0]["label"], labelled[0]["label"][1::2, 1::2]
-    )
+    assert seen["sources"].train[0]["label"].shape == (12, 10)
     assert "rhvae" in ARMS
     with pytest.raises(ValueError, match="no labelled subjects"):
         rhvae_arm.synthetic_subjects(config, subset(labelled, ()), tmp_path, 0)
@@ -67,6 +65,37 @@ def test_subjects_are_drawn_on_the_grid_of_the_real_ones(monkeypatch, tmp_path):
     drawn, kept = generator(0, image, label, ["random"] * 3)
     assert drawn.shape == image.shape and kept.shape == label.shape and np.isfinite(drawn).all()
     assert not np.array_equal(drawn, generator(1, image, label, ["random"] * 3)[0])
+
+
+@pytest.mark.parametrize("size", [40, 48, 64, 96, 128])
+def test_coarse_labels_stay_where_their_image_is(size):
+    """A slab whose image is its label: both have the same middle, and it is the real one."""
+    label = np.zeros((size, 8), np.int32)
+    first, last = int(0.7 * size), int(0.9 * size)
+    label[first:last] = 1
+    info = DatasetInfo(("background", "slab"), ("mr",), (1.0, 1.0), ("case",))
+    subject = {"image": label[..., None].astype(np.float32), "label": label}
+    factor = -(-size // 22)
+    (seen,) = rhvae_arm._coarse(ArraySource([subject], info), factor).records
+    np.testing.assert_array_equal(seen["label"], seen["image"][..., 0] > 0.5)
+    step = size / len(seen["label"])
+    middle = (np.flatnonzero(seen["label"][:, 0]).mean() + 0.5) * step
+    assert abs(middle - (first + last) / 2) <= step / 2
+
+
+def test_coarse_images_are_averaged_and_small_ones_left_alone():
+    """A pattern that the coarse grid cannot show becomes its mean."""
+    rows = np.arange(32) % 4 == 0
+    label = np.zeros((32, 32), np.int32) + rows[:, None]
+    subject = {"image": label[..., None].astype(np.float32), "label": label}
+    info = DatasetInfo(("background", "rows"), ("mr",), (1.0, 1.0), ("case",))
+    source = ArraySource([subject], info)
+    (seen,) = rhvae_arm._coarse(source, 4).records
+    np.testing.assert_allclose(seen["image"][1:-1], 0.25, atol=1e-6)
+    assert not seen["label"].any()
+    (same,) = rhvae_arm._coarse(source, 1).records
+    np.testing.assert_array_equal(same["image"], subject["image"])
+    np.testing.assert_array_equal(same["label"], label)
 
 
 def test_geodesic_clusters_tell_rings_apart():

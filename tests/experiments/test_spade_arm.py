@@ -33,6 +33,12 @@ def short(monkeypatch):
     jax.config.update("jax_compilation_cache_dir", before)
 
 
+def test_a_subject_without_foreground_keeps_its_map():
+    """There is no place for a new stack, and it is no reason to end a study."""
+    own = np.zeros((10, 16, 16), np.int32)
+    np.testing.assert_array_equal(spade_arm.placed(np.ones((8, 16, 16), np.int32), own, 2), own)
+
+
 def inputs(shape, folder):
     config = load_config("ablation", {"parallel.data": "1", "model_steps": "2"})
     # Intensities of their own: synthetic images must be brought to them.

@@ -13,6 +13,7 @@ from jaxmedgen.losses.adversarial import (
     gradient_penalty,
     relative_diversity,
 )
+from jaxmedgen.ops.collectives import batch_axis
 
 RNG = np.random.default_rng(0)
 R, F = (RNG.normal(size=(4, 3, 3, 1)).astype(np.float32) for _ in range(2))
@@ -88,3 +89,16 @@ def test_accuracy_and_diversity_at_their_extremes():
     same = jnp.broadcast_to(images[:1], images.shape)
     assert float(relative_diversity(same, images)) == pytest.approx(0, abs=1e-5)
     assert float(relative_diversity(images / 2, images)) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_the_diversity_of_a_batch_of_one_is_not_a_number():
+    images = jnp.asarray(RNG.normal(size=(2, 4, 4, 1)), jnp.float32)
+    assert np.isnan(relative_diversity(images[:1], images[1:]))
+
+    def one_a_device(image):
+        with batch_axis("batch"):
+            return relative_diversity(image, image)
+
+    # Of two devices with a sample each; vmap stands for pmap.
+    found = jax.vmap(one_a_device, axis_name="batch")(images[:, None])
+    np.testing.assert_allclose(found, 1.0, rtol=1e-5)

@@ -24,3 +24,8 @@ def test_it_is_0_only_for_a_generator_that_ignores_its_style():
     expected = 0.5 * np.abs(z).mean() / between
     np.testing.assert_allclose(measured(2 * EVERY, 0.5), expected, rtol=1e-5)
     assert np.isnan(measured(EVERY + 1, 0.5))
+
+
+def test_a_batch_of_one_has_no_pair_to_compare_with():
+    one, other, real = jax.random.normal(jax.random.key(0), (3, 1, 4, 4, 1))
+    assert np.isnan(style_diversity(jnp.int32(0), lambda: (one, other), real))

@@ -8,13 +8,13 @@ import pytest
 from jaxmedgen.metrics.lesions import lesion_detection
 from jaxmedgen.metrics.segmentation import evaluate_case
 
-# Reference: a 2 x 2 square, one voxel beside its corner (another lesion), a row. Prediction: three
-# lesions, of which one touches the square and one splits the row.
+# Reference: a 2 x 2 square, one voxel apart from it, a row. Prediction: four lesions, of which one
+# touches the square and two split the row.
 REFERENCE = np.array(
     [
         [1, 1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
-        [0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0],
         [0, 0, 0, 0, 0, 0],
         [0, 1, 1, 1, 1, 1],
     ],
@@ -37,6 +37,16 @@ def test_lesions_are_counted_not_voxels():
     assert found.recall == pytest.approx(2 / 3)
     assert found.precision == pytest.approx(3 / 4)
     assert found.f1 == pytest.approx(2 * (2 / 3) * (3 / 4) / (2 / 3 + 3 / 4))
+
+
+def test_lesions_hang_together_by_corners_too():
+    """The challenge counts 26 neighbours: one found voxel is enough for two that touch so."""
+    reference = np.zeros((8, 8, 8), bool)
+    reference[2, 2, 2] = reference[3, 3, 3] = reference[3, 4, 4] = True
+    prediction = np.zeros_like(reference)
+    prediction[2, 2, 2] = True
+    assert lesion_detection(prediction, reference) == (1, 1, 1)
+    assert lesion_detection(prediction[2], reference.any(0)) == (1, 1, 1)
 
 
 def test_nothing_touched_and_nothing_there():

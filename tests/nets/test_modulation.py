@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmedgen.nets.adaptive_norm import AdaptiveInstanceNorm, ImageLayerNorm, ScaleBiasMLP
-from jaxmedgen.nets.modulation import Clade, Spade, nearest_resize
+from jaxmedgen.nets.modulation import Clade, Spade, class_offsets, nearest_resize
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(2.0, 3.0, size=(3, 6, 5, 4)).astype(np.float32)
@@ -77,3 +77,16 @@ def test_nearest_resize_takes_centres_and_keeps_one_hot():
     rows = ((np.arange(7) + 0.5) * 12 / 7).astype(int)
     columns = ((np.arange(4) + 0.5) * 10 / 4).astype(int)
     np.testing.assert_array_equal(small, ONE_HOT[:, rows][:, :, columns])
+
+
+def test_offsets_within_a_class_are_exact_in_half_precision():
+    """Up to the rounding of the result, 2^-9: the centre is a sum over all voxels."""
+    rows, columns = np.mgrid[:300, :300]
+    organ = (rows - 210) ** 2 + (columns - 225) ** 2 < 24**2
+    label = np.eye(2, dtype=np.float32)[organ.astype(int)][None]
+    found = class_offsets(jnp.asarray(label, jnp.bfloat16))
+    assert found.dtype == jnp.bfloat16
+    expected = class_offsets(jnp.asarray(label))
+    np.testing.assert_allclose(np.asarray(found, np.float32), expected, rtol=2**-8, atol=1e-6)
+    place = (rows - rows[organ].mean())[organ]
+    np.testing.assert_allclose(expected[0, organ, 0], place / np.abs(place).max(), atol=1e-4)

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmedgen.metrics.chains import effective_sample_size, split_rhat
-from jaxmedgen.ops.hmc import hmc_start, hmc_transition, leapfrog, sample_chains, tune_start
+from jaxmedgen.ops.hmc import (
+    hmc_start,
+    hmc_transition,
+    leapfrog,
+    sample_chains,
+    tune,
+    tune_start,
+)
 from jaxmedgen.ops.velocity_priors import FourierPrior
 
 SHAPE, SLOPE, SIGMA = (8, 8), 1.5, 6.0
@@ -158,3 +165,13 @@ def test_effective_sample_size_of_an_autoregressive_chain():
     np.testing.assert_allclose(ess[:2], 16000 * (1 - rho[:, 0]) / (1 + rho[:, 0]), rtol=0.1)
     assert float(rhat[:2].max()) < 1.01
     assert float(rhat[2:].min()) > 1.5
+
+
+def test_an_untuned_chain_keeps_the_step_size_it_was_given():
+    """And where the average starts makes no difference to a tuned one, to the bit."""
+    tuning = tune_start(0.01, (3,))
+    np.testing.assert_allclose(jnp.exp(tuning["log_x_avg"]), 0.01, rtol=1e-5)
+    other = tuning | {"log_x_avg": jnp.zeros(3)}
+    acceptance = jnp.array([0.1, 0.5, 0.9])
+    for name, value in tune(tuning, acceptance, 0.8).items():
+        np.testing.assert_array_equal(value, tune(other, acceptance, 0.8)[name])

@@ -43,6 +43,12 @@ def test_cases_of_one_patient_count_once(results):
     assert any("10 test cases are of 5 patients" in note for note in found.notes)
 
 
+def test_budgets_of_patients_are_told(results):
+    found = summary_module.summarise(dataclasses.replace(results, unit="patient"))
+    assert "With 2 labelled patients, affine raised" in found.answer
+    assert any("count patients; all scans of a patient are labelled" in n for n in found.notes)
+
+
 def test_correction_covers_the_page(results):
     found = summary_module.summarise(results)
     compared = [row for row in found.rows if row.difference]

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from jaxmedgen.train.checkpoint import Checkpointer, CheckpointError
-from jaxmedgen.train.interrupt import Interrupted, StopSignal
+from jaxmedgen.train.interrupt import Interrupted, StopSignal, run_interruptibly
 from jaxmedgen.train.loop import fit
 from jaxmedgen.train.metrics_log import read_metrics
 from jaxmedgen.train.parallel import Parallel, ParallelSettings
@@ -196,6 +196,44 @@ def test_a_nan_stops_with_step_case_and_saved_state(tmp_path):
     assert [p.name for p in saved] == [str(step - 1)]
     host = json.loads((saved[0] / "host" / "metadata").read_text())
     assert 5 in host["ids"]["case"] and host["step"] == step
+
+
+@pytest.mark.parametrize("where", ["save", "wait", "close"])
+def test_a_nan_is_told_also_where_its_state_cannot_be_saved(tmp_path, monkeypatch, where):
+    def full(self, *arguments, **keywords):
+        raise CheckpointError("cannot write the checkpoint of step 1")
+
+    monkeypatch.setattr(Checkpointer, where, full)
+    settings = LoopSettings(steps=30, batch_size=4, checkpoint_every=100)
+    told = r"state before it (may not be saved \(cannot write|is in)"
+    with pytest.raises(NonFiniteError, match=told) as caught:
+        _run(tmp_path, system=Regression(poison_case=5), settings=settings)
+    assert ("cannot write" in str(caught.value)) == (where != "close")
+
+
+def test_a_failed_save_at_sigterm_is_told(tmp_path, monkeypatch):
+    class Terminate(Progress):
+        def advance(self, done):
+            if done == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def full(self):
+        raise CheckpointError("cannot write the checkpoint of step 2")
+
+    monkeypatch.setattr(Checkpointer, "wait", full)
+    with pytest.raises(CheckpointError, match="step 2"):
+        _run(tmp_path, progress=Terminate(quiet=True))
+
+
+@pytest.mark.timeout(20)
+def test_a_timeout_of_interruptible_work_is_raised():
+    """It is of the same type as that of waiting for the work."""
+
+    def work():
+        raise TimeoutError("lock of the compilation cache")
+
+    with StopSignal() as stop, pytest.raises(TimeoutError, match="lock"):
+        run_interruptibly(work, stop)
 
 
 def test_second_ctrl_c_is_immediate():

@@ -1,5 +1,8 @@
-"""What stays in the log when a finished run is scored again."""
+"""What stays in the log when a finished run is scored again or a killed one goes on."""
 
+import pytest
+
+from jaxmedgen.train import metrics_log
 from jaxmedgen.train.metrics_log import MetricsLog, read_metrics
 
 
@@ -22,3 +25,17 @@ def test_a_second_score_of_a_step_replaces_the_first(tmp_path):
         (20, 0.7),
         (10, 0.1),
     ]
+
+
+@pytest.mark.parametrize(("step", "redo", "expected"), [(None, 0, None), (20, 0, 21), (20, 1, 20)])
+def test_tensorboard_keeps_the_step_of_the_checkpoint(tmp_path, monkeypatch, step, redo, expected):
+    """It drops `purge_step` itself, too: right only where that one is evaluated again."""
+    given = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            given.append(purge_step)
+
+    monkeypatch.setattr(metrics_log.tensorboardX, "SummaryWriter", Writer)
+    MetricsLog(tmp_path, step, bool(redo))
+    assert given == [expected]

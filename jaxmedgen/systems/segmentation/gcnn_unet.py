@@ -228,9 +228,8 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
     if not info.channel_names:
         raise ValueError("the data set has label maps but no images: give images to segment")
     net = _network(config, info)
-    policy = configured(
-        config.augment, info.spacing, info.class_names, merged=bool(config.data.target_of)
-    )
+    target_of = tuple(config.data.target_of)
+    policy = configured(config.augment, info.spacing, info.class_names, target_of=target_of)
     if policy.moment_exchange is not None or policy.feature_mixup is not None:
         raise ValueError(
             f"augment.preset={config.augment.preset!r} mixes features, which group networks do not "
@@ -266,6 +265,6 @@ def build(config: Any, info: DatasetInfo) -> GroupSegmenter:
         smoothing=smoothing,
         val_samples=getattr(net, "val_samples", 1),
         ignore_label=ignore_label,
-        target_of=tuple(config.data.target_of),
+        target_of=target_of,
         ramp=round(config.augment.get("ramp", 0.0) * config.steps * config.batch_size),
     )

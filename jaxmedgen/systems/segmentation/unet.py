@@ -17,11 +17,12 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxmedgen.augment.draws import Draw
 from jaxmedgen.augment.feature_mixing import sample_feature_mixup, sample_moment_partners
-from jaxmedgen.augment.label_to_image import LabelToImage
+from jaxmedgen.augment.label_to_image import LabelToImage, default_spatial
 from jaxmedgen.augment.mixing import Mixup, one_hot
 from jaxmedgen.augment.pairing import take_partners
 from jaxmedgen.augment.policy import apply_ramped
 from jaxmedgen.augment.presets import configured
+from jaxmedgen.augment.sides import Pairs, generation_pairs
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.segmentation import deep_supervision_loss, dice_ce_loss, dice_loss
 from jaxmedgen.nets.moment_exchange import MomentExchange
@@ -190,12 +191,24 @@ class Segmenter:
 
 
 def label_to_image(
-    settings: Any, spacing: tuple[float, ...], target_of: tuple[int, ...] = ()
+    settings: Any,
+    spacing: tuple[float, ...],
+    target_of: tuple[int, ...] = (),
+    swap_labels: Pairs = (),
 ) -> LabelToImage:
-    """The generative model of a configuration's ``augment.synthesis`` group."""
+    """The generative model of a configuration's ``augment.synthesis`` group.
+
+    Args:
+        settings: the group.
+        spacing: voxel size in mm.
+        target_of: class of each generation label, where these are finer.
+        swap_labels: generation labels that a left-right flip exchanges; either has the other's
+            contrast.
+    """
     ranges = {f.name for f in dataclasses.fields(LabelToImage) if isinstance(f.default, Draw)}
     values = {k: Draw(*v) if k in ranges else v for k, v in dict(settings).items()}
-    return LabelToImage(spacing=spacing, target_of=target_of or None, **values)
+    spatial = dataclasses.replace(default_spatial(spacing), swap_labels=swap_labels)
+    return LabelToImage(spacing=spacing, spatial=spatial, target_of=target_of or None, **values)
 
 
 def build(config: Any, info: DatasetInfo) -> Segmenter:
@@ -215,7 +228,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
     net = dict(config.net)
     if isinstance(net.get("dtype"), str):
         net["dtype"] = jnp.dtype(net["dtype"])
-    policy = configured(config.augment, info.spacing, info.class_names, merged=bool(target_of))
+    policy = configured(config.augment, info.spacing, info.class_names, target_of=target_of)
     ignore_label = None if config.ignore_label < 0 else config.ignore_label
     soft = policy.feature_mixup is not None or (policy.mixing is not None and policy.mixing.soft)
     if soft and ignore_label is not None:
@@ -224,6 +237,10 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
             f"ignore_label={ignore_label}: choose a policy without mixup"
         )
     exchange = policy.moment_exchange
+    synthesis = None
+    if probability > 0:
+        sides = generation_pairs(config.augment, info.class_names, target_of)
+        synthesis = label_to_image(config.augment.synthesis, info.spacing, target_of, sides)
     return Segmenter(
         net=UNet(
             dims=len(info.spacing),
@@ -234,9 +251,7 @@ def build(config: Any, info: DatasetInfo) -> Segmenter:
         ),
         settings=player_settings(config.optimizer, config.steps),
         augmentation=policy,
-        synthesis=None
-        if probability <= 0
-        else label_to_image(config.augment.synthesis, info.spacing, target_of),
+        synthesis=synthesis,
         synthesis_probability=probability,
         channels=channels,
         ignore_label=ignore_label,

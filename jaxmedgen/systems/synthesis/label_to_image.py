@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.presets import configured
 from jaxmedgen.augment.quarter_turns import QuarterTurns
 from jaxmedgen.data.case_groups import vendor_names
 from jaxmedgen.data.sources import DatasetInfo
@@ -63,7 +63,7 @@ def build(config: Any, info: DatasetInfo) -> LabelToImageGan:
         dtype=dtype,
     )
     features = feature_maps(config.features, len(shape), info.num_classes)
-    policy = preset(config.augment.preset, info.spacing, classes=info.num_classes)
+    policy = configured(config.augment, info.spacing, info.class_names)
     weights = dict(config.loss) | {"kl": config.loss.kl * config.batch_size}
     if features.kind == "none":
         weights["perceptual"] = 0.0

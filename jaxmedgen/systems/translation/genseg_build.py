@@ -5,7 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from jaxmedgen.augment.presets import preset
+from jaxmedgen.augment.policy import Augmentation
+from jaxmedgen.augment.presets import configured
 from jaxmedgen.data.sources import DatasetInfo
 from jaxmedgen.losses.adversarial import KINDS
 from jaxmedgen.nets.discriminators import MultiScaleDiscriminator, PatchDiscriminator
@@ -72,7 +73,7 @@ def parts(config: Any, info: DatasetInfo) -> dict[str, Any]:
         "placed": net.placed,
         "settings": {name: _player(config, name) for name in players},
         "stages": stages,
-        "augmentation": preset(config.augment.preset, info.spacing),
+        "augmentation": _augmentation(config, info),
         "domain_names": ("absence", *names),
         "segmenter": separate,
         "estimator": estimator,
@@ -101,7 +102,7 @@ def baseline(config: Any, info: DatasetInfo) -> SemiSupervised:
     return SemiSupervised(
         net=BaselineNet(encoder, _segmenter(net, classes, shared), decoder, classes),
         settings=_player(config, "segmenter", loss.ema_decay or None),
-        augmentation=preset(config.augment.preset, info.spacing),
+        augmentation=_augmentation(config, info),
         segmentation=loss.segmentation,
         reconstruction=loss.reconstruction,
         consistency=loss.consistency,
@@ -109,6 +110,16 @@ def baseline(config: Any, info: DatasetInfo) -> SemiSupervised:
         noise=loss.noise,
         clip=config.clip,
     )
+
+
+def _augmentation(config: Any, info: DatasetInfo) -> Augmentation:
+    policy = configured(config.augment, info.spacing, info.class_names)
+    if policy.mixing is not None and policy.mixing.soft:
+        raise ValueError(
+            f"augment.preset={config.augment.preset!r} makes soft labels, which GenSeg does not "
+            "take: choose a policy without mixup"
+        )
+    return policy
 
 
 def _shared(net: Any, channels: int) -> dict[str, Any]:
